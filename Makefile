@@ -1,0 +1,40 @@
+# Two commands matter: `make demo` and `make test`. Everything they need lands in .venv, build, data and work_dirs.
+PYTHON ?= python3
+BIN := .venv/bin
+export OMP_NUM_THREADS ?= $(shell nproc)
+
+.PHONY: install build demo real test lint bench clean
+.DEFAULT_GOAL := help
+
+help:
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+# mmcv-lite builds only without isolation and with setuptools < 82 (it imports pkg_resources); a full mmcv is left alone.
+.venv/installed: pyproject.toml setup.py constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install -q -U pip "setuptools<82" wheel ninja
+	$(BIN)/python -m pip install -q -c constraints.txt torch numpy
+	$(BIN)/python -c "import mmcv" 2>/dev/null || $(BIN)/python -m pip install -q --no-build-isolation mmcv-lite==2.1.0
+	$(BIN)/python -m pip install -q -c constraints.txt --no-build-isolation -e ".[dev]"
+	touch $@
+
+install: .venv/installed ## set up .venv with every dependency
+
+CSRC := $(wildcard csrc/kernels/* csrc/torch/*)
+build/extension: .venv/installed $(CSRC)
+	@mkdir -p build
+	$(BIN)/python setup.py -q build_ext --inplace
+	@touch $@
+
+build: build/extension ## compile csrc into perception/_C.so
+
+lint: .venv/installed ## ruff and mypy (strict on the core)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: build lint ## set up, lint, and run every test
+	$(BIN)/python -m pytest
+
+clean: ## remove what was built (keeps .venv, data and work_dirs)
+	rm -rf build perception/_C*.so *.egg-info
