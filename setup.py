@@ -17,26 +17,35 @@ from torch.version import cuda as torch_cuda
 ROOT = Path(__file__).parent
 
 
-def extension() -> CppExtension:
+def sources(pattern: str, *folders: str) -> list[str]:
+    return sorted(p.relative_to(ROOT).as_posix() for folder in folders for p in (ROOT / "csrc" / folder).glob(pattern))
+
+
+def extensions() -> list[CppExtension]:
     with_cuda = torch_cuda is not None and CUDA_HOME is not None and os.environ.get("PERCEPTION_FORCE_CPU") != "1"
-    sources = sorted(p.relative_to(ROOT).as_posix() for d in ("kernels", "torch") for p in (ROOT / "csrc" / d).glob("*.cpp"))
-    cxx = ["-O3", "-std=c++20", "-fopenmp", "-fno-math-errno", "-fvisibility=hidden", "-Wall"]
-    cxx.append(f"-march={os.environ.get('PERCEPTION_MARCH', 'native')}")
-    compile_args = {"cxx": cxx}
+    files = sources("*.cpp", "kernels", "torch")
+    if not files:
+        return []
+    march = os.environ.get("PERCEPTION_MARCH", "native")
+    compile_args = {
+        "cxx": ["-O3", "-std=c++20", "-fopenmp", "-fno-math-errno", "-fvisibility=hidden", "-Wall", f"-march={march}"]
+    }
     macros = []
     if with_cuda:
-        sources += sorted(p.relative_to(ROOT).as_posix() for p in (ROOT / "csrc" / "kernels").glob("*.cu"))
+        files += sources("*.cu", "kernels")
         compile_args["nvcc"] = ["-O3", "-std=c++20", "--expt-relaxed-constexpr"]
         macros.append(("PERCEPTION_WITH_CUDA", "1"))
     kind = CUDAExtension if with_cuda else CppExtension
-    return kind(
-        "perception._C",
-        sources,
-        include_dirs=[str(ROOT / "csrc" / "kernels")],
-        define_macros=macros,
-        extra_compile_args=compile_args,
-        extra_link_args=["-fopenmp"],
-    )
+    return [
+        kind(
+            "perception._C",
+            files,
+            include_dirs=[str(ROOT / "csrc" / "kernels")],
+            define_macros=macros,
+            extra_compile_args=compile_args,
+            extra_link_args=["-fopenmp"],
+        )
+    ]
 
 
-setup(ext_modules=[extension()], cmdclass={"build_ext": BuildExtension.with_options(no_python_abi_suffix=True)})
+setup(ext_modules=extensions(), cmdclass={"build_ext": BuildExtension.with_options(no_python_abi_suffix=True)})

@@ -1,0 +1,47 @@
+"""Frames, boxes, the BEV grid and the pinhole camera: the only place that knows what "forward" means."""
+
+from perception.geometry.boxes import box_corners, box_from_global, boxes_to_global, cuboid_corners, transform_boxes
+from perception.geometry.camera import (
+    compose_image_from_lidar,
+    homogeneous_intrinsics,
+    image_affine,
+    in_image,
+    pixel_centres,
+    project,
+    unproject,
+)
+from perception.geometry.grid import BEVGrid
+from perception.geometry.transforms import (
+    invert,
+    quaternion_from_rotation,
+    rigid,
+    rotation_from_quaternion,
+    rotation_z,
+    transform_points,
+    wrap_angle,
+    yaw_of,
+)
+
+__all__ = [
+    "BEVGrid",
+    "box_corners",
+    "box_from_global",
+    "boxes_to_global",
+    "compose_image_from_lidar",
+    "cuboid_corners",
+    "homogeneous_intrinsics",
+    "image_affine",
+    "in_image",
+    "invert",
+    "pixel_centres",
+    "project",
+    "quaternion_from_rotation",
+    "rigid",
+    "rotation_from_quaternion",
+    "rotation_z",
+    "transform_boxes",
+    "transform_points",
+    "unproject",
+    "wrap_angle",
+    "yaw_of",
+]

@@ -1,0 +1,19 @@
+"""Fixtures that several test folders use. Data is generated and small; the real key frame is read where it lies."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def one_frame_root() -> Path:
+    """The dataroot of one real nuScenes key frame: PERCEPTION_ONE_FRAME, else ../shared/nuscenes-one-frame."""
+    root = Path(os.environ.get("PERCEPTION_ONE_FRAME", REPOSITORY.parent / "shared" / "nuscenes-one-frame"))
+    if not (root / "v1.0-mini" / "sample.json").is_file():
+        pytest.skip(
+            f"no real key frame at {root}; set PERCEPTION_ONE_FRAME to a nuScenes v1.0-mini dataroot of one frame"
+        )
+    return root
