@@ -1,0 +1,150 @@
+"""Info files: what a data set holds, one entry per key frame, in mmdet3d's v1.1 layout.
+
+Ours are JSON, one sample per line, so that writing streams and a person can look. Those that users have from mmdet3d
+are pickles; they are read by an unpickler that builds numpy arrays and plain containers and refuses everything else.
+"""
+
+import json
+import os
+import pickle
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from perception.geometry import invert
+
+INFO_VERSION = "1.1"
+POINT_FEATURES = 5  # a nuScenes point: x y z intensity ring, float32
+
+
+def write_info_file(path: str | Path, metainfo: dict[str, Any], samples: Iterable[str]) -> int:
+    """Write an info file from samples already encoded as one line of JSON each; returns their number.
+
+    It appears whole or not at all: it is written beside its place and renamed; an existing one stays until then.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    count = 0
+    try:
+        with open(temporary, "w", encoding="utf-8") as file:
+            file.write('{"metainfo": ' + json.dumps(metainfo, allow_nan=False) + ',\n"data_list": [')
+            for count, sample in enumerate(samples, start=1):
+                file.write((",\n" if count > 1 else "\n") + sample)
+            file.write("\n]}\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return count
+
+
+def read_info_file(path: str | Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """(metainfo, samples) of an info file: ours (.json) or mmdet3d's v1.1 (.pkl).
+
+    Raises FileNotFoundError; ValueError naming the file when it is damaged, of the layout before v1.1, or a pickle that
+    asks for anything but arrays and plain containers.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no info file {path}; make it with tools/create_data.py")
+    content = _read_pickle(path) if path.suffix in (".pkl", ".pickle") else _read_json(path)
+    if isinstance(content, dict) and "infos" in content:
+        raise ValueError(
+            f"{path} has the layout that mmdet3d used before version 1.1; make it anew with tools/create_data.py, "
+            "or convert it with mmdet3d's tools/dataset_converters/update_infos_to_v2.py"
+        )
+    if not isinstance(content, dict) or not {"metainfo", "data_list"} <= content.keys():
+        raise ValueError(f"{path} is not an info file: it has no 'metainfo' and 'data_list'")
+    return content["metainfo"], content["data_list"]
+
+
+def resolve_entry(info: dict[str, Any], root: str | Path) -> None:
+    """Make an info entry's paths absolute under the dataroot, and its matrices float64 arrays, in place.
+
+    A path may be relative to the dataroot, a bare file name (as mmdet3d writes for key frames) or one of the machine
+    that made the info file. `lidar2sensor` of each sweep becomes sweep_from_lidar, the sensor's motion included.
+    """
+    lidar = info["lidar_points"]
+    lidar["lidar_path"] = _resolve(lidar["lidar_path"], root, "LIDAR_TOP")
+    lidar["lidar2ego"], info["ego2global"] = np.array(lidar["lidar2ego"]), np.array(info["ego2global"])
+    lidar_from_global = invert(info["ego2global"] @ lidar["lidar2ego"])
+    for sweep in info.setdefault("lidar_sweeps", []):
+        points = sweep["lidar_points"]
+        points["lidar_path"] = _resolve(points["lidar_path"], root, "LIDAR_TOP")
+        if "ego2global" in sweep and "lidar2ego" in points:
+            # From the poses: mmdet3d's lidar2sensor has been written in two ways, of which only one is the inverse.
+            lidar_from_sweep = lidar_from_global @ np.array(sweep.pop("ego2global")) @ np.array(points.pop("lidar2ego"))
+            points["lidar2sensor"] = invert(lidar_from_sweep)
+        else:
+            points["lidar2sensor"] = np.array(points["lidar2sensor"])
+    for channel, image in info.setdefault("images", {}).items():
+        image["img_path"] = _resolve(image["img_path"], root, channel)
+        for key in ("cam2img", "lidar2cam", "cam2ego"):
+            image[key] = np.array(image[key])
+
+
+def _resolve(path: str, root: str | Path, channel: str) -> str:
+    parts = PurePosixPath(path).parts
+    for folder in ("samples", "sweeps"):
+        if folder in parts:
+            return str(Path(root, *parts[parts.index(folder) :]))
+    return str(Path(root, "samples", channel, path) if len(parts) == 1 else Path(root, path))
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_bytes())
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not valid JSON ({error}); make it anew with tools/create_data.py") from error
+
+
+def _read_pickle(path: Path) -> Any:
+    try:
+        with open(path, "rb") as file:
+            return _ArrayUnpickler(file).load()
+    except (pickle.UnpicklingError, EOFError, AttributeError, ImportError, IndexError, TypeError) as error:
+        raise ValueError(f"{path} is refused: {error or type(error).__name__}") from error
+
+
+def _latin1(text: str, encoding: str = "latin1") -> bytes:
+    """What numpy's protocol-2 pickles ask of _codecs.encode, for the one encoding that they use."""
+    if encoding != "latin1":
+        raise pickle.UnpicklingError(f"encoding {encoding!r} in a pickle")
+    return text.encode("latin1")
+
+
+# numpy moved its core in version 2; pickles name either place.
+_NUMPY_CORE = ("numpy.core.multiarray", "numpy._core.multiarray")
+_multiarray: Any = np.core.multiarray
+_numeric: Any = np.core.numeric
+_ALLOWED: dict[tuple[str, str], Callable[..., Any]] = {
+    ("numpy", "ndarray"): np.ndarray,
+    ("numpy", "dtype"): np.dtype,
+    ("_codecs", "encode"): _latin1,
+    ("collections", "OrderedDict"): OrderedDict,
+    ("builtins", "set"): set,
+    ("builtins", "frozenset"): frozenset,
+    ("builtins", "complex"): complex,
+    **{(module, "_reconstruct"): _multiarray._reconstruct for module in _NUMPY_CORE},
+    **{(module, "scalar"): _multiarray.scalar for module in _NUMPY_CORE},
+    ("numpy.core.numeric", "_frombuffer"): _numeric._frombuffer,
+    ("numpy._core.numeric", "_frombuffer"): _numeric._frombuffer,
+}
+
+
+class _ArrayUnpickler(pickle.Unpickler):
+    """Builds arrays, numpy scalars and plain containers; no other name is ever looked up, so nothing can be run."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        try:
+            return _ALLOWED[module, name]
+        except KeyError:
+            raise pickle.UnpicklingError(
+                f"it asks for {module}.{name}, and an info file needs only arrays and plain containers; "
+                "it may be damaged or harmful"
+            ) from None

@@ -1,0 +1,134 @@
+"""Reading a key frame's LiDAR sweeps and camera images."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from perception.datasets.info_files import POINT_FEATURES
+from perception.datasets.sensor_files import read_image, read_points
+from perception.datasets.transforms.base import TRANSFORMS, BaseTransform
+from perception.geometry import homogeneous_intrinsics, image_affine, invert
+
+
+@TRANSFORMS.register_module()
+class LoadSweeps(BaseTransform):
+    """The key sweep and the newest previous ones, all in the LiDAR frame of the key frame.
+
+    Sets points [P,5] float32 (x y z m, intensity, age s), lidar_mask and lidar_aug, the identity. The sensor's motion
+    between sweeps is compensated: ego poses and calibration are in `lidar2sensor`. A frame without a cloud (lidar_path
+    None) has no points and mask False.
+
+    Args:
+        sweeps: how many previous sweeps to add; fewer where the info entry lists fewer.
+        remove_close_m: points of previous sweeps nearer than this to the sensor along both x and y are dropped: they
+            lie on the ego vehicle, which compensation would smear out behind it.
+
+    Raises FileNotFoundError or ValueError naming the file that is missing, truncated or holds NaN.
+    """
+
+    def __init__(self, sweeps: int = 9, remove_close_m: float = 1.0) -> None:
+        if sweeps < 0 or remove_close_m < 0:
+            raise ValueError(f"sweeps and remove_close_m must not be negative, got {sweeps} and {remove_close_m}")
+        self.sweeps, self.remove_close_m = sweeps, remove_close_m
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        results.setdefault("lidar_aug", np.eye(4))
+        results["lidar_mask"] = results["lidar_points"]["lidar_path"] is not None
+        if not results["lidar_mask"]:
+            results["points"] = np.zeros((0, 5), dtype=np.float32)
+            return results
+        features = results["lidar_points"].get("num_pts_feats", POINT_FEATURES)
+        clouds = [self._with_age(read_points(results["lidar_points"]["lidar_path"], features), 0.0)]
+        for sweep in results.get("lidar_sweeps", [])[: self.sweeps]:
+            cloud = self._with_age(
+                read_points(sweep["lidar_points"]["lidar_path"], features), results["timestamp"] - sweep["timestamp"]
+            )
+            cloud = cloud[(np.abs(cloud[:, :2]) >= self.remove_close_m).any(axis=1)]
+            lidar_from_sweep = invert(np.asarray(sweep["lidar_points"]["lidar2sensor"])).astype(np.float32)
+            cloud[:, :3] = cloud[:, :3] @ lidar_from_sweep[:3, :3].T + lidar_from_sweep[:3, 3]
+            clouds.append(cloud)
+        results["points"] = np.concatenate(clouds)
+        return results
+
+    @staticmethod
+    def _with_age(points: np.ndarray, age_s: float) -> np.ndarray:
+        cloud = np.zeros((len(points), 5), dtype=np.float32)
+        columns = min(points.shape[1], 4)  # a sensor without intensity gives zeros there
+        cloud[:, :columns] = points[:, :columns]
+        cloud[:, 4] = age_s
+        return cloud
+
+
+@TRANSFORMS.register_module()
+class LoadCameras(BaseTransform):
+    """The images of a frame and the calibration of each camera.
+
+    Sets cameras (names), camera_images (list of RGB [H,W,3] uint8, maybe reduced while decoding), image_aug [N,4,4]
+    (recorded pixels -> pixels of camera_images), intrinsics and camera_from_lidar [N,4,4] float64, camera_mask [N]
+    bool, camera_age_s [N] (key frame's time minus the image's, s) and image_paths.
+
+    Args:
+        cameras: names in the order of N; None takes those of the info entry, sorted. A camera that the entry lacks, and
+            with `skip_missing` one whose file is missing, has mask False, no image and identity matrices.
+        min_hw: decode at the smallest of 1, 1/2, 1/4, 1/8 size with at least these rows and columns: the largest size
+            that a later resize asks for. JPEG decoding is most of the time of loading. None decodes in full.
+        skip_missing: carry on without an image whose file is missing instead of raising.
+
+    Raises FileNotFoundError or ValueError naming the file that is missing, truncated, not an image, or of another size
+    than its calibration is for.
+    """
+
+    def __init__(
+        self,
+        cameras: Sequence[str] | None = None,
+        min_hw: tuple[int, int] | None = None,
+        skip_missing: bool = False,
+    ) -> None:
+        self.cameras = list(cameras) if cameras is not None else None
+        self.min_hw = (int(min_hw[0]), int(min_hw[1])) if min_hw is not None else None
+        self.skip_missing = skip_missing
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        entries = results.get("images", {})
+        names = self.cameras if self.cameras is not None else sorted(entries)
+        count = len(names)
+        images: list[np.ndarray | None] = [None] * count
+        image_aug, intrinsics, camera_from_lidar = (np.tile(np.eye(4), (count, 1, 1)) for _ in range(3))
+        age_s = np.zeros(count)
+        for i, name in enumerate(names):
+            if (entry := entries.get(name)) is None:
+                continue
+            try:
+                image, factor = read_image(entry["img_path"], self.min_hw)
+            except FileNotFoundError:
+                if not self.skip_missing:
+                    raise
+                continue
+            self._check_size(image, factor, entry)
+            images[i] = image
+            # A pixel of the reduced image has its centre where the centre of the k x k pixels was.
+            shift = (1 / factor - 1) / 2
+            image_aug[i] = image_affine(np.array([[1 / factor, 0, shift], [0, 1 / factor, shift]]))
+            intrinsics[i] = homogeneous_intrinsics(entry["cam2img"])
+            camera_from_lidar[i] = entry["lidar2cam"]
+            age_s[i] = results["timestamp"] - entry.get("timestamp", results["timestamp"])
+        results["cameras"], results["camera_age_s"] = names, age_s
+        results["image_paths"] = [entries[name]["img_path"] if name in entries else None for name in names]
+        results["camera_images"], results["camera_mask"] = (
+            images,
+            np.array([image is not None for image in images], dtype=bool),
+        )
+        results["image_aug"], results["intrinsics"] = image_aug, intrinsics
+        results["camera_from_lidar"] = camera_from_lidar
+        results.setdefault("lidar_aug", np.eye(4))
+        return results
+
+    @staticmethod
+    def _check_size(image: np.ndarray, factor: int, entry: dict[str, Any]) -> None:
+        height, width = entry.get("height"), entry.get("width")
+        if height and width and image.shape[:2] != (-(-height // factor), -(-width // factor)):
+            raise ValueError(
+                f"{entry['img_path']} is about {image.shape[1] * factor} x {image.shape[0] * factor} px, but its "
+                f"calibration is for {width} x {height}"
+            )

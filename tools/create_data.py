@@ -1,0 +1,90 @@
+#!/usr/bin/env python3
+"""Make a data set ready for training: info files of a nuScenes dataroot, or a whole synthetic dataroot."""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+EXAMPLES = """examples:
+  # info files of nuScenes (the whole set, or v1.0-mini); needs the unpacked archives under --root
+  tools/create_data.py nuscenes --root data/nuscenes --version v1.0-trainval --out data/nuscenes --workers 8
+
+  # a synthetic data set in nuScenes' own format, with its info files; no download
+  tools/create_data.py synthetic --out data/synthetic --train-scenes 30 --val-scenes 8
+"""
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="{nuscenes,synthetic}")
+
+    nuscenes = commands.add_parser("nuscenes", help="info files of a nuScenes dataroot")
+    nuscenes.add_argument(
+        "--root", type=Path, required=True, help="dataroot: holds samples, sweeps, maps and the version"
+    )
+    nuscenes.add_argument(
+        "--version", required=True, help="v1.0-trainval, v1.0-mini, v1.0-test, or the name of your own"
+    )
+    nuscenes.add_argument("--out", type=Path, required=True, help="folder for nuscenes_infos_<split>.json")
+
+    synthetic = commands.add_parser("synthetic", help="a synthetic dataroot and its info files")
+    synthetic.add_argument("--out", type=Path, required=True, help="dataroot to make")
+    synthetic.add_argument("--train-scenes", type=int, default=30, help="scenes to train on (default: %(default)s)")
+    synthetic.add_argument("--val-scenes", type=int, default=8, help="held-out scenes (default: %(default)s)")
+    synthetic.add_argument("--keyframes", type=int, default=10, help="key frames per scene (default: %(default)s)")
+    synthetic.add_argument(
+        "--seed", type=int, default=0, help="the same seed gives the same bytes (default: %(default)s)"
+    )
+
+    for command in (nuscenes, synthetic):
+        command.add_argument(
+            "--sweeps", type=int, default=10, help="previous sweeps per key frame (default: %(default)s)"
+        )
+        command.add_argument("--workers", type=int, default=1, help="processes (default: %(default)s)")
+        command.add_argument("--quiet", action="store_true", help="no progress bars, only the result")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one subcommand; returns the exit status: 0, or 1 for bad input (named on stderr)."""
+    args = parse_args(argv)
+    started_s = time.monotonic()
+    try:
+        if args.command == "synthetic":
+            args.root, args.version = args.out, make_synthetic(args)
+        # Imported here and below, not above: --help should not wait for numpy and the devkit.
+        from perception.datasets.nuscenes_infos import create_info_files
+
+        written = create_info_files(
+            args.root, args.version, args.out, args.sweeps, args.workers, progress=not args.quiet
+        )
+    except (OSError, ValueError) as error:
+        print(f"create_data: error: {error}", file=sys.stderr)
+        return 1
+    for path in written.values():
+        print(path)
+    print(f"done in {time.monotonic() - started_s:.1f} s")
+    return 0
+
+
+def make_synthetic(args: argparse.Namespace) -> str:
+    """Generate the synthetic dataroot; returns its version."""
+    from perception.datasets.synthetic import VERSION, generate_dataroot
+
+    generate_dataroot(
+        args.out,
+        train_scenes=args.train_scenes,
+        val_scenes=args.val_scenes,
+        keyframes_per_scene=args.keyframes,
+        seed=args.seed,
+        workers=args.workers,
+        progress=not args.quiet,
+    )
+    return VERSION
+
+
+if __name__ == "__main__":
+    sys.exit(main())
