@@ -1,0 +1,167 @@
+"""Image features into the bird's-eye view: Lift-Splat (Philion & Fidler, ECCV 2020) with a choice of scale per depth.
+
+An object's size in pixels is its size over its depth, so a trident branch that is right for a range of sizes is right
+for a range of depths. Each depth bin therefore weights the branches, starting from that relation and learning on.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from perception.geometry.grid import BEVGrid
+from perception.ops.bev_pool import bev_pool, pool_index
+
+# Depths (m) at which a car-sized object (2 m) spans 96, 48 and 16 px for a focal length of about 400 px: the centres of
+# the branches' valid ranges. They only start the learned choice.
+BRANCH_DEPTHS_M = (8.0, 17.0, 45.0)
+
+
+class ScaleAwareLift(nn.Module):
+    """Predict depth per pixel, weight the branches per depth, and sum everything into the BEV grid.
+
+    Args:
+        in_channels: channels of the image features.
+        channels: channels of the BEV map.
+        grid: the BEV grid; heights outside its z range are left out.
+        depth_range_m, depth_bins: bins of equal width over (nearest, farthest), metric depth along the optical axis.
+        stride: pixels of the network's image per feature cell.
+        branches: trident branches that come in.
+    """
+
+    depths_m: Tensor
+
+    def __init__(
+        self,
+        in_channels: int,
+        channels: int,
+        grid: BEVGrid,
+        depth_range_m: tuple[float, float] = (1.0, 60.0),
+        depth_bins: int = 59,
+        stride: int = 8,
+        branches: int = 3,
+    ) -> None:
+        super().__init__()
+        near, far = depth_range_m
+        if not 0 < near < far:
+            raise ValueError(f"depth_range_m needs 0 < near < far, got {depth_range_m}")
+        self.grid, self.stride, self.out_channels = grid, stride, channels
+        self.near_m, self.step_m, self.depth_bins = near, (far - near) / depth_bins, depth_bins
+        depths = near + (torch.arange(depth_bins) + 0.5) * self.step_m
+        self.register_buffer("depths_m", depths, persistent=False)
+        self.depth_net = nn.Sequential(
+            nn.Conv2d(in_channels, in_channels, 3, padding=1, bias=False),
+            nn.BatchNorm2d(in_channels),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(in_channels, depth_bins, 1),
+        )
+        # The same picture means another depth at another focal length: the depth features are scaled per camera.
+        self.camera_gate = nn.Sequential(nn.Linear(4, in_channels), nn.ReLU(), nn.Linear(in_channels, in_channels))
+        self.feature_net = nn.Conv2d(in_channels, channels, 1)
+        start = torch.zeros(branches, depth_bins)
+        if branches > 1:
+            # Far objects are small: they belong to the least dilated branch, which comes first.
+            centres = torch.tensor(BRANCH_DEPTHS_M[::-1])[torch.linspace(0, 2, branches).round().long()]
+            start = -0.5 * ((depths.log()[None] - centres.log()[:, None]) / 0.5) ** 2
+        self.branch_logits = nn.Parameter(start)
+
+    def forward(self, features: Tensor, image_from_lidar: Tensor, camera_mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Lift.
+
+        Args:
+            features: [R,B,N,C,h,w] of every branch, batch and camera.
+            image_from_lidar: [B,N,4,4], (u d, v d, d, 1) = image_from_lidar (x, y, z, 1), for the network's image.
+            camera_mask: [B,N] bool, False where the camera is missing.
+
+        Returns:
+            BEV map [B,C',Y,X] and depth logits [B,N,D,h,w].
+        """
+        branches, batch = features.shape[:2]
+        logits = self.depth_logits(features, image_from_lidar)
+        depth = logits.float().softmax(dim=2) * camera_mask[:, :, None, None, None]
+        # [R,B,N,D,h,w]: the branches enter the pooling as further views of the same rays.
+        weighted = self.branch_logits.softmax(dim=0)[:, None, None, :, None, None] * depth
+        context = self.feature_net(features.flatten(0, 2)).permute(0, 2, 3, 1)
+        cell = self._cells(image_from_lidar, features.shape[-2:])
+        cell = cell.expand(branches, *cell.shape).flatten(0, 2)
+        _, rows, columns = self.grid.shape
+        bev = bev_pool(
+            context.contiguous(), weighted.flatten(0, 2).to(context.dtype), pool_index(cell), batch * rows * columns
+        )
+        return bev.view(batch, rows, columns, -1).permute(0, 3, 1, 2), logits
+
+    def depth_logits(self, features: Tensor, image_from_lidar: Tensor) -> Tensor:
+        """Depth logits [B,N,D,h,w] from the mean of the branches and the cameras' geometry."""
+        mean = features.mean(dim=0)
+        gate = self.camera_gate(_camera_numbers(image_from_lidar).to(mean.dtype)).sigmoid() * 2
+        out: Tensor = self.depth_net((mean * gate[..., None, None]).flatten(0, 1))
+        return out.unflatten(0, mean.shape[:2])
+
+    @torch.no_grad()
+    def _cells(self, image_from_lidar: Tensor, size: torch.Size) -> Tensor:
+        """Flat BEV cell (sample included) of every frustum point, [B,N,D,h,w] int64; -1 outside the grid."""
+        height, width = size
+        batch, cameras = image_from_lidar.shape[:2]
+        device = image_from_lidar.device
+        v, u = torch.meshgrid(
+            (torch.arange(height, device=device) + 0.5) * self.stride - 0.5,
+            (torch.arange(width, device=device) + 0.5) * self.stride - 0.5,
+            indexing="ij",
+        )
+        d = self.depths_m[:, None, None].expand(-1, height, width)
+        rays = torch.stack((u * d, v * d, d, torch.ones_like(d)), dim=-1).view(-1, 4)
+        lidar_from_image = torch.linalg.inv(image_from_lidar.double()).float()
+        points = torch.einsum("bnij,pj->bnpi", lidar_from_image, rays)[..., :3]
+        cell = self.grid.flat_bev_cells(points)
+        _, rows, columns = self.grid.shape
+        sample = torch.arange(batch, device=device)[:, None, None] * (rows * columns)
+        return torch.where(cell >= 0, cell + sample, -1).view(batch, cameras, self.depth_bins, height, width)
+
+    @torch.no_grad()
+    def depth_targets(
+        self,
+        points: Tensor,  # [P,5]
+        point_batch: Tensor,  # [P] int64
+        image_from_lidar: Tensor,  # [B,N,4,4]
+        size: tuple[int, int],  # h w
+    ) -> Tensor:  # [B,N,h,w] int64
+        """Depth bin of the nearest LiDAR point in every feature cell; -1 where there is none."""
+        height, width = size
+        batch, cameras = image_from_lidar.shape[:2]
+        homogeneous = F.pad(points[:, :3], (0, 1), value=1.0)
+        uvd = torch.einsum("pnij,pj->pni", image_from_lidar[point_batch], homogeneous)
+        d = uvd[..., 2]
+        column = ((uvd[..., 0] / d + 0.5) / self.stride).floor()
+        row = ((uvd[..., 1] / d + 0.5) / self.stride).floor()
+        bins = ((d - self.near_m) / self.step_m).floor()
+        seen = (d > 0) & (bins >= 0) & (bins < self.depth_bins)
+        seen &= (column >= 0) & (column < width) & (row >= 0) & (row < height)
+        camera = torch.arange(cameras, device=points.device).expand_as(d)
+        flat = ((point_batch[:, None] * cameras + camera) * height + row.long()) * width + column.long()
+        target = torch.full((batch * cameras * height * width,), self.depth_bins, device=points.device)
+        target = target.scatter_reduce(0, flat[seen], bins[seen].long(), "amin")
+        return torch.where(target < self.depth_bins, target, -1).view(batch, cameras, height, width)
+
+    def depth_loss(self, logits: Tensor, targets: Tensor, camera_mask: Tensor) -> Tensor:
+        """Cross-entropy of the depth bins where a LiDAR point is seen; zero when none is."""
+        valid = (targets >= 0) & camera_mask[:, :, None, None]
+        losses = F.cross_entropy(logits.float().flatten(0, 1), targets.clamp(min=0).flatten(0, 1), reduction="none")
+        return (losses * valid.flatten(0, 1)).sum() / valid.sum().clamp(min=1)
+
+
+def _camera_numbers(image_from_lidar: Tensor) -> Tensor:
+    """What the depth network is told of each camera, [B,N,4]: log focal length, pixel aspect, pitch, height.
+
+    image_from_lidar = K [R|t] with rotation rows of unit length, so the length of its first three columns' rows after
+    removing the depth row is the focal length in pixels.
+    """
+    m = image_from_lidar.double()
+    axis = m[..., 2, :3]
+    fx = torch.linalg.vector_norm(torch.linalg.cross(m[..., 0, :3], axis, dim=-1), dim=-1)
+    fy = torch.linalg.vector_norm(torch.linalg.cross(m[..., 1, :3], axis, dim=-1), dim=-1)
+    centre = -torch.linalg.solve(m[..., :3, :3], m[..., :3, 3])
+    numbers = torch.stack(((fx / 400.0).log(), (fx / fy).log(), axis[..., 2], centre[..., 2] / math.sqrt(2)), dim=-1)
+    return numbers.float()

@@ -1,0 +1,147 @@
+"""Training targets and losses of the centre head, vectorised over boxes."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from perception.geometry.grid import BEVGrid
+from perception.head.center_head import BOX_CHANNELS, SIN_COS, VELOCITY, HeadOutput
+
+
+class CenterTargets(NamedTuple):
+    """Attributes:
+    heatmap: [B,classes,Y,X] float32, a Gaussian of height 1 at each object's cell.
+    sample, label, cell: [K] int64 of each box inside the map; cell is flat.
+    box: [K,10] float32 regression target.
+    weight: [K,10] float32; zero where the target is unknown (velocity without neighbouring frames).
+    """
+
+    heatmap: Tensor
+    sample: Tensor
+    label: Tensor
+    cell: Tensor
+    box: Tensor
+    weight: Tensor
+
+
+def gaussian_radius(length: Tensor, width: Tensor, min_overlap: float) -> Tensor:
+    """Largest shift of a length x width box (in cells) that keeps an IoU of min_overlap with itself, as CornerNet's
+    radius (Law & Deng, ECCV 2018): the smallest of its three cases."""
+    total, area = length + width, length * width
+
+    def root(a: float, b: Tensor, c: Tensor) -> Tensor:
+        return (b - (b * b - 4 * a * c).clamp(min=0).sqrt()) / (2 * a)
+
+    both_moved = root(1, total, area * (1 - min_overlap) / (1 + min_overlap))
+    inside = root(4, 2 * total, (1 - min_overlap) * area)
+    b = 2 * min_overlap * total
+    outside = (-b + (b * b + 16 * min_overlap * (1 - min_overlap) * area).sqrt()) / (8 * min_overlap)
+    return torch.stack((both_moved, inside, outside)).amin(0)
+
+
+@torch.no_grad()
+def center_targets(
+    boxes: Tensor,  # [K,9] float32, LiDAR frame; velocity may be NaN
+    labels: Tensor,  # [K] int64
+    sample: Tensor,  # [K] int64
+    batch_size: int,
+    classes: int,
+    grid: BEVGrid,
+    min_overlap: float = 0.1,
+    min_radius: int = 1,
+) -> CenterTargets:
+    """Targets of a batch of boxes; those whose centre lies outside the grid's rows and columns are left out."""
+    _, rows, columns = grid.shape
+    position = torch.stack(
+        (
+            (boxes[:, 0] - grid.range_min_m[0]) / grid.cell_m[0],
+            (boxes[:, 1] - grid.range_min_m[1]) / grid.cell_m[1],
+        ),
+        dim=1,
+    )
+    column, row = position.floor().long().unbind(1)
+    keep = (column >= 0) & (column < columns) & (row >= 0) & (row < rows)
+    boxes, labels, sample, position, column, row = (t[keep] for t in (boxes, labels, sample, position, column, row))
+
+    radius = gaussian_radius(boxes[:, 3] / grid.cell_m[0], boxes[:, 4] / grid.cell_m[1], min_overlap)
+    radius = radius.floor().clamp(min_radius, 16)
+    heatmap = boxes.new_zeros(batch_size, classes, rows, columns)
+    if len(boxes):
+        reach = torch.arange(-16, 17, device=boxes.device)
+        dy, dx = torch.meshgrid(reach, reach, indexing="ij")
+        y, x = row[:, None, None] + dy, column[:, None, None] + dx
+        # CenterNet's deviation: a sixth of the diameter.
+        sigma = ((2 * radius + 1) / 6)[:, None, None]
+        value = torch.exp(-(dx * dx + dy * dy) / (2 * sigma * sigma))
+        inside = (y >= 0) & (y < rows) & (x >= 0) & (x < columns)
+        inside &= (dx.abs() <= radius[:, None, None]) & (dy.abs() <= radius[:, None, None])
+        flat = (((sample * classes + labels)[:, None, None] * rows + y) * columns + x)[inside]
+        heatmap.view(-1).scatter_reduce_(0, flat, value[inside], "amax")
+
+    yaw, velocity = boxes[:, 6:7], boxes[:, 7:9]
+    box = torch.cat(
+        (position - torch.stack((column, row), 1), boxes[:, 2:3], boxes[:, 3:6].log(), yaw.sin(), yaw.cos(), velocity),
+        dim=1,
+    )
+    weight = torch.isfinite(box).float()
+    return CenterTargets(heatmap, sample, labels, row * columns + column, box.nan_to_num(0.0, 0.0, 0.0), weight)
+
+
+def gaussian_focal_loss(logits: Tensor, target: Tensor) -> Tensor:
+    """CenterNet's penalty-reduced focal loss (Zhou et al., 2019, equation 1), summed; alpha 2, beta 4."""
+    logits = logits.float()
+    p = logits.sigmoid()
+    positive = F.logsigmoid(logits) * (1 - p) ** 2 * (target == 1)
+    negative = F.logsigmoid(-logits) * p**2 * (1 - target) ** 4
+    return -(positive + negative).sum()
+
+
+class CenterLoss(nn.Module):
+    """Heatmap and box losses of the centre head.
+
+    Args:
+        grid: the head's grid.
+        classes: number of classes.
+        box_weight: weight of the box loss against the heatmap's (CenterPoint: 0.25).
+        velocity_weight: weight of the velocity within the box loss (CenterPoint: 0.2).
+        min_overlap, min_radius: of the Gaussians, in cells.
+    """
+
+    code_weight: Tensor
+
+    def __init__(
+        self,
+        grid: BEVGrid,
+        classes: int,
+        box_weight: float = 0.25,
+        velocity_weight: float = 0.2,
+        min_overlap: float = 0.1,
+        min_radius: int = 1,
+    ) -> None:
+        super().__init__()
+        self.grid, self.classes, self.box_weight = grid, classes, box_weight
+        self.min_overlap, self.min_radius = min_overlap, min_radius
+        code = torch.ones(BOX_CHANNELS)
+        code[VELOCITY] = velocity_weight
+        self.register_buffer("code_weight", code, persistent=False)
+
+    def forward(
+        self, output: HeadOutput, boxes: Tensor, labels: Tensor, sample: Tensor, group_of_class: Tensor
+    ) -> dict[str, Tensor]:
+        """Losses by name for boxes [K,9], labels [K] and sample [K] of the whole batch."""
+        batch = output.heatmap.shape[0]
+        target = center_targets(
+            boxes, labels, sample, batch, self.classes, self.grid, self.min_overlap, self.min_radius
+        )
+        count = max(len(target.cell), 1)
+        heatmap = gaussian_focal_loss(output.heatmap, target.heatmap) / count
+        regression = output.box.float().flatten(3)[target.sample, group_of_class[target.label], :, target.cell]
+        error = (regression - target.box).abs() * target.weight * self.code_weight
+        losses = {"loss_heatmap": heatmap, "loss_box": self.box_weight * error.sum() / count}
+        with torch.no_grad():
+            losses["yaw_error"] = error[:, SIN_COS].sum() / (2 * count)
+        return losses

@@ -1,0 +1,27 @@
+"""The LiDAR branch: points -> voxels -> SST -> BEV."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from perception.lidar.sst import SST
+from perception.lidar.voxel_encoder import VoxelEncoder
+
+
+class LidarBranch(nn.Module):
+    """Points to a BEV map at the stride of the voxels."""
+
+    def __init__(self, voxel_encoder: VoxelEncoder, backbone: SST) -> None:
+        super().__init__()
+        if backbone.grid != voxel_encoder.grid.shape:
+            raise ValueError(
+                f"the backbone's grid {backbone.grid} is not the voxel encoder's {voxel_encoder.grid.shape} (Z,Y,X)"
+            )
+        self.voxel_encoder = voxel_encoder
+        self.backbone = backbone
+        self.out_channels = backbone.out_channels
+
+    def forward(self, points: Tensor, point_batch: Tensor, batch_size: int) -> Tensor:
+        """points [P,5] float32 (VoxelEncoder's), point_batch [P] int64 -> BEV [B,C,Y,X]."""
+        features, coords = self.voxel_encoder(points, point_batch, batch_size)
+        return self.backbone(features, coords, batch_size)

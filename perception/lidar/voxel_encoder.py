@@ -1,0 +1,115 @@
+"""Points to one feature per occupied pillar or voxel: the dynamic voxel feature encoder of MVF (Zhou et al., CoRL 2019)
+as SST uses it. No point is dropped and no voxel is padded."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from perception.geometry.grid import BEVGrid
+from perception.ops.segment_reduce import segment_reduce
+from perception.ops.voxelize import Voxels, voxelize
+
+POINT_CHANNELS = 5  # x y z (m), intensity (0..255), age (s)
+
+
+class EncoderLayer(nn.Module):
+    """Linear, batch norm, ReLU over points."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(in_channels, out_channels, bias=False)
+        self.norm = nn.BatchNorm1d(out_channels, eps=1e-3, momentum=0.01)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.linear(x)
+        # Batch statistics of fewer than two points do not exist; the running ones serve an almost empty cloud.
+        if self.training and x.shape[0] < 2:
+            norm = self.norm
+            x = nn.functional.batch_norm(x, norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=norm.eps)
+        else:
+            x = self.norm(x)
+        return x.relu()
+
+
+class VoxelEncoder(nn.Module):
+    """Voxelize points and encode each voxel from its points.
+
+    A point is described by its position, intensity and age, by its offset from the mean of its voxel's points and
+    by its offset from its voxel's centre (DynamicVFE with cluster and voxel-centre offsets). All of them are scaled to
+    about one: positions by half the range, intensity by 255, offsets by the voxel's size. Unscaled intensity
+    gives NaN in half precision.
+
+    Args:
+        grid: range and cells.
+        channels: output channels of each layer; all but the first see the voxel's pooled features beside the point's.
+    """
+
+    range_min: Tensor
+    cell: Tensor
+    point_centre: Tensor
+    point_scale: Tensor
+
+    def __init__(self, grid: BEVGrid, channels: tuple[int, ...] = (64, 128)) -> None:
+        super().__init__()
+        self.grid = grid
+        self.out_channels = channels[-1]
+        low, high, cell = (
+            torch.tensor(v, dtype=torch.float32) for v in (grid.range_min_m, grid.range_max_m, grid.cell_m)
+        )
+        self.register_buffer("range_min", low, persistent=False)
+        self.register_buffer("cell", cell, persistent=False)
+        centre = torch.cat(((low + high) / 2, torch.zeros(2)))
+        scale = torch.cat(((high - low) / 2, torch.tensor([255.0, 1.0])))
+        self.register_buffer("point_centre", centre, persistent=False)
+        self.register_buffer("point_scale", scale, persistent=False)
+        widths = (POINT_CHANNELS + 6, *channels)
+        self.vfe_layers = nn.ModuleList(
+            EncoderLayer(c_in if i == 0 else 2 * c_in, c_out) for i, (c_in, c_out) in enumerate(pairwise(widths))
+        )
+
+    def forward(self, points: Tensor, point_batch: Tensor, batch_size: int) -> tuple[Tensor, Tensor]:
+        """Encode a batch of clouds.
+
+        Args:
+            points: [P,5] float32, x y z (m, LiDAR frame), intensity (0..255), age (s).
+            point_batch: [P] int64, which sample of the batch each point belongs to.
+                Points outside the range reach no voxel; leave them out in training, since batch norm sees every row.
+            batch_size: number of samples; a sample may have no point at all.
+
+        Returns:
+            features [V,C] and coords [V,4] int32 (b,z,y,x), sorted.
+        """
+        # Positions in metres and sums over many points overflow half precision: this part stays in float32.
+        with torch.autocast(device_type=points.device.type, enabled=False):
+            points = points.float()
+            grid = self.grid
+            voxels = voxelize(points[:, :3], point_batch, batch_size, grid.range_min_m, grid.cell_m, grid.shape)
+            features = self._encode(points, voxels)
+        return features, voxels.coords
+
+    def _encode(self, points: Tensor, voxels: Voxels) -> Tensor:
+        xyz = points[:, :3]
+        pool = voxels.order, voxels.offsets
+        mean = _to_points(segment_reduce(xyz, *pool, "mean"), voxels.point_voxel)
+        # Column by column (x, y, z) from the voxel's index (z, y, x).
+        centre = (
+            self.range_min + (_to_points(voxels.coords[:, [3, 2, 1]].float(), voxels.point_voxel) + 0.5) * self.cell
+        )
+        x = torch.cat(
+            ((points - self.point_centre) / self.point_scale, (xyz - mean) / self.cell, (xyz - centre) / self.cell),
+            dim=1,
+        )
+        for i, layer in enumerate(self.vfe_layers):
+            x = layer(x)
+            pooled = segment_reduce(x, *pool, "max")
+            if i + 1 < len(self.vfe_layers):
+                x = torch.cat((x, _to_points(pooled, voxels.point_voxel)), dim=1)
+        return pooled
+
+
+def _to_points(voxel_values: Tensor, point_voxel: Tensor) -> Tensor:
+    """Each point's row of its voxel's values; zeros for a point outside the range (index -1, the padded row)."""
+    return nn.functional.pad(voxel_values, (0, 0, 0, 1))[point_voxel]

@@ -1,0 +1,84 @@
+"""The network: tensors in, tensors out. Points and images to 3D boxes, with either sensor or both."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from perception.camera.branch import CameraBranch
+from perception.fusion.decoder import BEVDecoder
+from perception.fusion.fuser import ConcatFuser
+from perception.head.center_head import CenterHead, Detections, HeadOutput
+from perception.lidar.branch import LidarBranch
+
+
+class Frames(NamedTuple):
+    """What the sensors saw, for a batch of B key frames with N cameras.
+
+    Attributes:
+        points: [P,5] float32: x y z (m, LiDAR frame), intensity (0..255), age (s, 0 for the key sweep).
+        point_batch: [P] int64, the sample of each point.
+        images: [B,N,3,H,W] uint8 RGB; a missing camera's is zero.
+        image_from_lidar: [B,N,4,4] float32: (u d, v d, d, 1) = image_from_lidar (x, y, z, 1), for these
+            very images and points.
+        camera_mask: [B,N] bool, False where a camera is missing.
+        lidar_mask: [B] bool, False where the LiDAR is missing.
+    """
+
+    points: Tensor
+    point_batch: Tensor
+    images: Tensor
+    image_from_lidar: Tensor
+    camera_mask: Tensor
+    lidar_mask: Tensor
+
+
+class NetworkOutput(NamedTuple):
+    """The head's output and, with cameras, the depth logits [B,N,D,h,w] that training supervises."""
+
+    head: HeadOutput
+    depth_logits: Tensor | None
+
+
+class PerceptionNetwork(nn.Module):
+    """Branches, fusion, decoder and head.
+
+    Args:
+        lidar, camera: the branches; one of them may be None.
+        fuser: joins their maps; its inputs are the present branches in the order LiDAR, camera.
+        decoder: BEV decoder.
+        head: from the decoded map to boxes.
+    """
+
+    def __init__(
+        self,
+        lidar: LidarBranch | None,
+        camera: CameraBranch | None,
+        fuser: ConcatFuser,
+        decoder: BEVDecoder,
+        head: CenterHead,
+    ) -> None:
+        super().__init__()
+        if lidar is None and camera is None:
+            raise ValueError("the network needs a LiDAR branch, a camera branch or both")
+        self.lidar, self.camera = lidar, camera
+        self.fuser, self.decoder, self.head = fuser, decoder, head
+
+    def forward(self, frames: Frames) -> NetworkOutput:
+        maps, present, depth_logits = [], [], None
+        batch_size = frames.lidar_mask.shape[0]
+        if self.lidar is not None:
+            maps.append(self.lidar(frames.points, frames.point_batch, batch_size))
+            present.append(frames.lidar_mask)
+        if self.camera is not None:
+            bev, depth_logits = self.camera(frames.images, frames.image_from_lidar, frames.camera_mask)
+            maps.append(bev)
+            present.append(frames.camera_mask.any(dim=1))
+        return NetworkOutput(self.head(self.decoder(self.fuser(maps, present))), depth_logits)
+
+    @torch.no_grad()
+    def detect(self, frames: Frames) -> Detections:
+        """Boxes of every sample, by descending score."""
+        return self.head.decode(self(frames).head)

@@ -1,0 +1,64 @@
+"""The lift: where features land, what a missing camera leaves, and the depth targets against a loop."""
+
+import torch
+from torch import Tensor
+
+from perception.camera.lift import ScaleAwareLift
+from perception.geometry.grid import BEVGrid
+
+GRID = BEVGrid((-20.0, 20.0), (-20.0, 20.0), (-5.0, 5.0), (1.0, 1.0, 10.0))
+
+
+def forward_camera(focal_px: float = 40.0, width: int = 64, height: int = 32) -> Tensor:
+    """Looks along +y of the LiDAR from its origin."""
+    intrinsics = torch.tensor([[focal_px, 0, width / 2, 0], [0, focal_px, height / 2, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+    camera_from_lidar = torch.tensor([[1.0, 0, 0, 0], [0, 0, -1, 0], [0, 1, 0, 0], [0, 0, 0, 1]])
+    return intrinsics @ camera_from_lidar
+
+
+def test_a_sure_depth_puts_the_feature_at_that_distance() -> None:
+    lift = ScaleAwareLift(4, 6, GRID, (1.0, 17.0), 16, stride=8, branches=1).eval()
+    with torch.no_grad():
+        lift.depth_net[3].weight.zero_()
+        lift.depth_net[3].bias.fill_(-100.0)
+        lift.depth_net[3].bias[9] = 100.0  # 10.5 m
+        features = torch.rand(1, 1, 1, 4, 4, 8) + 0.5
+        bev, _ = lift(features, forward_camera()[None, None], torch.ones(1, 1, dtype=torch.bool))
+    occupied = bev[0].abs().sum(0).nonzero()
+    assert len(occupied) and (occupied[:, 0] == 30).all()  # row of y = 10.5 m
+    context = lift.feature_net(features[0, 0]).sum(dim=(0, 2, 3))
+    assert torch.allclose(bev.sum(dim=(0, 2, 3)), context, atol=1e-4)
+
+
+def test_missing_camera_contributes_nothing() -> None:
+    lift = ScaleAwareLift(4, 6, GRID, (1.0, 17.0), 16).eval()
+    features = torch.randn(3, 1, 2, 4, 4, 8)
+    matrices = forward_camera().expand(1, 2, 4, 4)
+    with torch.no_grad():
+        one, _ = lift(features[:, :, :1], matrices[:, :1], torch.ones(1, 1, dtype=torch.bool))
+        masked, _ = lift(features, matrices, torch.tensor([[True, False]]))
+    assert torch.allclose(one, masked, atol=1e-6)
+
+
+def test_depth_targets_equal_a_loop() -> None:
+    lift = ScaleAwareLift(4, 6, GRID, (1.0, 17.0), 16)
+    generator = torch.Generator().manual_seed(0)
+    points = torch.zeros(300, 5)
+    points[:, :3] = (torch.rand(300, 3, generator=generator) - 0.5) * torch.tensor([30.0, 40.0, 6.0])
+    matrix = forward_camera()
+    got = lift.depth_targets(points, torch.zeros(300, dtype=torch.long), matrix[None, None], (4, 8))[0, 0]
+    expected = torch.full((4, 8), -1)
+    for x, y, z in points[:, :3].tolist():
+        u, v, d, _ = (matrix @ torch.tensor([x, y, z, 1.0])).tolist()
+        if not 1.0 <= d < 17.0:
+            continue
+        column, row = int((u / d + 0.5) // 8), int((v / d + 0.5) // 8)
+        if 0 <= column < 8 and 0 <= row < 4:
+            old = int(expected[row, column])
+            expected[row, column] = int(d - 1.0) if old < 0 else min(old, int(d - 1.0))
+    assert torch.equal(got, expected)
+
+
+def test_far_bins_start_with_the_least_dilated_branch() -> None:
+    weights = ScaleAwareLift(4, 6, GRID).branch_logits.softmax(0)
+    assert weights[:, 0].argmax() == 2 and weights[:, -1].argmax() == 0

@@ -1,0 +1,120 @@
+"""Targets against a loop over boxes; targets and decoding as inverses of each other."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from perception.geometry.grid import BEVGrid
+from perception.head.center_head import CenterHead, HeadOutput
+from perception.head.center_targets import CenterLoss, center_targets, gaussian_focal_loss, gaussian_radius
+
+GRID = BEVGrid((-20.0, 20.0), (-16.0, 16.0), (-5.0, 3.0), (0.5, 0.5, 8.0))
+
+
+def some_boxes(count: int, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    unit = torch.rand(count, 9, generator=generator)
+    low = torch.tensor([-22.0, -18.0, -1.0, 0.4, 0.4, 0.5, -math.pi, -5.0, -5.0])
+    high = torch.tensor([22.0, 18.0, 1.0, 11.0, 3.0, 3.5, math.pi, 5.0, 5.0])
+    boxes = low + unit * (high - low)
+    labels = torch.randint(3, (count,), generator=generator)
+    return boxes, labels, torch.randint(2, (count,), generator=generator)
+
+
+def test_heatmap_equals_a_loop_over_boxes() -> None:
+    boxes, labels, sample = some_boxes(40)
+    target = center_targets(boxes, labels, sample, 2, 3, GRID)
+    expected = torch.zeros(2, 3, 64, 80)
+    kept = 0
+    for box, label, b in zip(boxes, labels, sample, strict=True):
+        column, row = math.floor((box[0] + 20) / 0.5), math.floor((box[1] + 16) / 0.5)
+        if not (0 <= column < 80 and 0 <= row < 64):
+            continue
+        kept += 1
+        radius = min(max(int(gaussian_radius(box[3] / 0.5, box[4] / 0.5, 0.1)), 1), 16)
+        sigma = (2 * radius + 1) / 6
+        for y in range(max(0, row - radius), min(64, row + radius + 1)):
+            for x in range(max(0, column - radius), min(80, column + radius + 1)):
+                value = math.exp(-((x - column) ** 2 + (y - row) ** 2) / (2 * sigma**2))
+                expected[b, label, y, x] = max(expected[b, label, y, x], value)
+    assert len(target.cell) == kept < 40
+    assert torch.allclose(target.heatmap, expected, atol=1e-5)
+
+
+def test_radius_keeps_the_overlap() -> None:
+    """A box and its copy shifted by the radius along both axes overlap by min_overlap at least (CornerNet's case 1)."""
+    length, width = torch.tensor([8.0]), torch.tensor([4.0])
+    for overlap in (0.1, 0.3, 0.5):
+        r = gaussian_radius(length, width, overlap)
+        inter = (8 - r) * (4 - r)
+        assert inter / (2 * 32 - inter) >= overlap - 1e-4
+
+
+@pytest.mark.parametrize("groups", [((0, 1, 2),), ((2,), (0, 1))])
+def test_decode_inverts_the_targets(groups: tuple[tuple[int, ...], ...]) -> None:
+    boxes, labels, sample = some_boxes(12, seed=3)
+    boxes[:, :2] = boxes[:, :2].clamp(-15, 15)
+    head = CenterHead(8, GRID, groups, channels=8, candidates=50)
+    target = center_targets(boxes, labels, sample, 2, 3, GRID)
+    regression = torch.zeros(2, len(groups), 10, 64 * 80)
+    regression[target.sample, head.group_of_class[target.label], :, target.cell] = target.box
+    heatmap = torch.where(target.heatmap == 1, 5.0, -5.0)
+    detections = head.decode(HeadOutput(heatmap, regression.unflatten(3, (64, 80))))
+    for b in range(2):
+        found = detections.scores[b] > 0.5
+        assert int(found.sum()) == int((sample == b).sum())
+        for box, label in zip(boxes[sample == b], labels[sample == b], strict=True):
+            error = (detections.boxes[b, found] - box).abs().amax(1)
+            assert error.min() < 1e-3
+            assert detections.labels[b, found][error.argmin()] == label
+
+
+def test_class_order_survives_groups() -> None:
+    head = CenterHead(4, GRID, ((2, 0), (1,)), channels=4)
+    with torch.no_grad():
+        for conv in head.heatmaps:
+            conv.weight.zero_()
+        head.heatmaps[0].bias.copy_(torch.tensor([2.0, 0.0]))
+        head.heatmaps[1].bias.fill_(1.0)
+        out = head(torch.zeros(1, 4, 64, 80))
+    assert out.heatmap[0, :, 0, 0].tolist() == [0.0, 1.0, 2.0]
+
+
+def test_a_worse_detection_too_near_a_better_one_gets_no_score() -> None:
+    head = CenterHead(4, GRID, ((0, 1, 2),), nms_radius_m=(2.0, 0.0, 0.0))
+    heatmap = torch.full((1, 3, 64, 80), -9.0)
+    for label, column, logit in ((0, 40, 3.0), (0, 42, 2.0), (0, 50, 1.0), (1, 41, 0.5), (1, 43, 0.4)):
+        heatmap[0, label, 30, column] = logit
+    regression = torch.zeros(1, 1, 10, 64, 80)
+    scores = head.decode(HeadOutput(heatmap, regression)).scores[0]
+    assert (scores[:5] > 0).tolist() == [True, False, True, True, True]
+
+
+def test_unknown_velocity_is_not_learnt() -> None:
+    boxes, labels, sample = some_boxes(5)
+    boxes[:, :2] = boxes[:, :2].clamp(-15, 15)
+    boxes[:, 7:] = float("nan")
+    box = torch.randn(2, 1, 10, 64, 80, requires_grad=True)
+    loss = CenterLoss(GRID, 3)(HeadOutput(torch.zeros(2, 3, 64, 80), box), boxes, labels, sample, torch.zeros(3).long())
+    loss["loss_box"].backward()
+    assert torch.isfinite(loss["loss_box"]) and box.grad is not None
+    assert box.grad[:, :, 8:].abs().sum() == 0 < box.grad[:, :, :8].abs().sum()
+
+
+def test_no_boxes_at_all() -> None:
+    out = HeadOutput(torch.zeros(1, 3, 64, 80), torch.zeros(1, 1, 10, 64, 80))
+    empty = torch.zeros(0, dtype=torch.long)
+    losses = CenterLoss(GRID, 3)(out, torch.zeros(0, 9), empty, empty, torch.zeros(3).long())
+    assert all(torch.isfinite(v) for v in losses.values()) and losses["loss_box"] == 0
+
+
+def test_focal_loss_equals_the_formula() -> None:
+    logits, target = torch.randn(1, 2, 4, 4, dtype=torch.float64).float(), torch.rand(1, 2, 4, 4)
+    target[0, 0, 1, 1] = 1.0
+    expected = 0.0
+    for logit, t in zip(logits.flatten().tolist(), target.flatten().tolist(), strict=True):
+        p = 1 / (1 + math.exp(-logit))
+        expected -= (1 - p) ** 2 * math.log(p) if t == 1 else (1 - t) ** 4 * p**2 * math.log(1 - p)
+    assert gaussian_focal_loss(logits, target).item() == pytest.approx(expected, rel=1e-5)

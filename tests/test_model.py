@@ -1,0 +1,85 @@
+"""The whole network: either sensor, both, and whatever is missing."""
+
+import pytest
+import torch
+
+from perception.camera.branch import CameraBranch
+from perception.camera.lift import ScaleAwareLift
+from perception.camera.neck import TridentNeck
+from perception.camera.trident import TridentResNet
+from perception.fusion.decoder import BEVDecoder
+from perception.fusion.fuser import ConcatFuser
+from perception.geometry.grid import BEVGrid
+from perception.head.center_head import CenterHead
+from perception.lidar.branch import LidarBranch
+from perception.lidar.sst import SST
+from perception.lidar.voxel_encoder import VoxelEncoder
+from perception.model import Frames, PerceptionNetwork
+
+GRID = BEVGrid((-16.0, 16.0), (-16.0, 16.0), (-5.0, 3.0), (1.0, 1.0, 8.0))
+
+
+def network(lidar: bool = True, camera: bool = True) -> PerceptionNetwork:
+    torch.manual_seed(0)
+    sst = SST(16, 16, 2, 32, 1, (1, 8, 8), GRID.shape, conv_dilations=())
+    trident = TridentResNet(18, base_channels=8)
+    lift = ScaleAwareLift(16, 8, GRID, (1.0, 21.0), 10)
+    return PerceptionNetwork(
+        LidarBranch(VoxelEncoder(GRID, (8, 16)), sst) if lidar else None,
+        CameraBranch(trident, TridentNeck(trident.out_channels, 16), lift) if camera else None,
+        ConcatFuser((16,) * lidar + (8,) * camera, 16),
+        BEVDecoder(16, (16, 32), (1, 1), 1, 16),
+        CenterHead(32, GRID, (tuple(range(10)),), 16, candidates=20),
+    ).eval()
+
+
+def frames(batch: int = 2, cameras: int = 2, points: int = 500) -> Frames:
+    generator = torch.Generator().manual_seed(0)
+    cloud = torch.rand(batch * points, 5, generator=generator) * torch.tensor([32.0, 32, 8, 255, 0.5])
+    matrix = torch.tensor([[40.0, 32, 0, 0], [0, 16, -40, 0], [0, 1, 0, 0], [0, 0, 0, 1]])
+    return Frames(
+        cloud - torch.tensor([16.0, 16, 5, 0, 0]),
+        torch.arange(batch).repeat_interleave(points),
+        torch.randint(255, (batch, cameras, 3, 32, 64), dtype=torch.uint8, generator=generator),
+        matrix.expand(batch, cameras, 4, 4),
+        torch.ones(batch, cameras, dtype=torch.bool),
+        torch.ones(batch, dtype=torch.bool),
+    )
+
+
+@pytest.mark.parametrize(("lidar", "camera"), [(True, False), (False, True), (True, True)])
+def test_sensors_by_config(lidar: bool, camera: bool) -> None:
+    detections = network(lidar, camera).detect(frames())
+    assert detections.boxes.shape == (2, 20, 9)
+    assert torch.isfinite(detections.boxes).all()
+    assert (detections.scores[:, :-1] >= detections.scores[:, 1:]).all()
+
+
+@pytest.mark.parametrize("cameras", [1, 3, 12])
+def test_any_number_of_cameras_runs_through_the_same_weights(cameras: int) -> None:
+    assert network().detect(frames(1, cameras)).boxes.shape == (1, 20, 9)
+
+
+def test_what_is_missing_has_no_influence_and_does_not_break_the_run() -> None:
+    net, full = network(), frames()
+    blind = full._replace(camera_mask=torch.zeros_like(full.camera_mask))
+    garbage = blind._replace(images=255 - blind.images, image_from_lidar=torch.zeros_like(blind.image_from_lidar))
+    assert torch.equal(net.detect(blind).boxes, net.detect(garbage).boxes)
+    assert not torch.equal(net.detect(blind).scores, net.detect(full).scores)
+    no_lidar = torch.zeros_like(full.lidar_mask)
+    deaf = full._replace(points=full.points[:0], point_batch=full.point_batch[:0], lidar_mask=no_lidar)
+    assert torch.isfinite(net.detect(deaf).boxes).all()
+    nothing = deaf._replace(camera_mask=blind.camera_mask)
+    assert torch.isfinite(net.detect(nothing).boxes).all()
+
+
+def test_a_sample_is_the_same_alone_and_in_a_batch() -> None:
+    net, both = network(), frames()
+    first = Frames(both.points[:500], both.point_batch[:500], *(t[:1] for t in both[2:]))
+    alone, batched = net.detect(first), net.detect(both)
+    assert torch.allclose(alone.scores[0], batched.scores[0], atol=1e-5)
+
+
+def test_a_network_needs_a_sensor() -> None:
+    with pytest.raises(ValueError, match="branch"):
+        network(False, False)
