@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export OMP_NUM_THREADS ?= $(shell nproc)
 
-.PHONY: install build demo real test lint bench clean
+.PHONY: help install build real test lint clean
 .DEFAULT_GOAL := help
 
 help:
@@ -27,6 +27,15 @@ build/extension: .venv/installed $(CSRC)
 	@touch $@
 
 build: build/extension ## compile csrc into perception/_C.so
+
+ONE_FRAME ?= ../shared/nuscenes-one-frame
+
+real: build ## train and score one real nuScenes key frame (ONE_FRAME=its dataroot)
+	$(BIN)/python tools/create_data.py nuscenes --root $(ONE_FRAME) --version v1.0-mini --out data/one-frame
+	$(BIN)/python tools/train.py configs/one_frame_fusion.py --work-dir work_dirs/one-frame
+	$(BIN)/python tools/test.py configs/one_frame_fusion.py work_dirs/one-frame/latest.pth --out work_dirs/one-frame
+	$(BIN)/python tools/visualize.py configs/one_frame_fusion.py --results work_dirs/one-frame/fused/results.json \
+		--out work_dirs/one-frame/frames
 
 lint: .venv/installed ## ruff and mypy (strict on the core)
 	$(BIN)/ruff check .

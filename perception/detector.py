@@ -1,0 +1,134 @@
+"""The network as an mmdet3d detector: losses and predictions over data samples, for mmengine's Runner."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import perception.engine  # noqa: F401  (mmdet3d imports on mmcv-lite after this)
+
+# isort: split
+from mmdet3d.models.detectors import Base3DDetector
+from mmdet3d.registry import MODELS
+from mmdet3d.structures import Det3DDataSample, LiDARInstance3DBoxes
+from mmengine.model import BaseDataPreprocessor
+from mmengine.structures import InstanceData
+
+from perception.engine.build import build
+from perception.head.center_targets import CenterLoss
+from perception.model import Frames, PerceptionNetwork
+
+
+@MODELS.register_module()
+class FramePreprocessor(BaseDataPreprocessor):
+    """Collates the dataset's samples into Frames on the model's device.
+
+    Each sample's inputs: points [P,5] float32, images [N,3,H,W] uint8, image_from_lidar [N,4,4] float32,
+    camera_mask [N] bool, lidar_mask bool. The cloud of a sample whose LiDAR is off is left out.
+
+    Args:
+        use_lidar, use_camera: switch a sensor off for every sample, as if it were missing.
+    """
+
+    def __init__(self, use_lidar: bool = True, use_camera: bool = True, non_blocking: bool = False) -> None:
+        super().__init__(non_blocking)
+        self.use_lidar, self.use_camera = use_lidar, use_camera
+
+    def forward(self, data: dict[str, Any], training: bool = False) -> dict[str, Any]:
+        inputs = self.cast_data(data["inputs"])
+        batch = len(data["data_samples"])
+        on = torch.ones((), dtype=torch.bool, device=self.device)
+        # A config may load one sensor only: the other one is then missing in every sample.
+        points = inputs.get("points", [torch.zeros(0, 5, device=self.device)] * batch)
+        lidar_mask = torch.stack(list(inputs.get("lidar_mask", [~on] * batch))) & self.use_lidar
+        images = inputs.get("images", [torch.zeros(0, 3, 1, 1, dtype=torch.uint8, device=self.device)] * batch)
+        matrices = inputs.get("image_from_lidar", [torch.zeros(0, 4, 4, device=self.device)] * batch)
+        camera_mask = torch.stack(list(inputs.get("camera_mask", [on.new_zeros(0)] * batch))) & self.use_camera
+        clouds = [p if is_on else p[:0] for p, is_on in zip(points, lidar_mask.tolist(), strict=True)]
+        counts = torch.tensor([len(p) for p in clouds], device=self.device)
+        frames = Frames(
+            points=torch.cat(clouds),
+            point_batch=torch.repeat_interleave(torch.arange(batch, device=self.device), counts),
+            images=torch.stack(list(images)),
+            image_from_lidar=torch.stack(list(matrices)),
+            camera_mask=camera_mask,
+            lidar_mask=lidar_mask,
+        )
+        return {"inputs": frames, "data_samples": self.cast_data(data["data_samples"])}
+
+
+@MODELS.register_module()
+class FusionDetector(Base3DDetector):
+    """Wraps the network for training and evaluation.
+
+    Args:
+        network: the network, or its config.
+        loss: the centre head's loss, or its config.
+        depth_weight: weight of the depth supervision by LiDAR points (with cameras).
+        score_threshold: predictions below it are not reported.
+    """
+
+    def __init__(
+        self,
+        network: PerceptionNetwork | dict[str, Any],
+        loss: CenterLoss | dict[str, Any],
+        depth_weight: float = 1.0,
+        score_threshold: float = 0.02,
+        data_preprocessor: dict[str, Any] | None = None,
+        init_cfg: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(data_preprocessor or {"type": FramePreprocessor}, init_cfg)
+        self.network: PerceptionNetwork = build(network)
+        self.criterion: CenterLoss = build(loss)
+        self.depth_weight, self.score_threshold = depth_weight, score_threshold
+
+    def loss(self, batch_inputs: Frames, batch_data_samples: list[Det3DDataSample], **kwargs: Any) -> dict[str, Tensor]:
+        """Losses by name. Each sample's gt_instances_3d: bboxes_3d [K,9] (velocity may be NaN) and labels_3d [K]."""
+        frames = batch_inputs
+        output = self.network(frames)
+        boxes, labels, sample = _ground_truth(batch_data_samples)
+        losses: dict[str, Tensor] = self.criterion(output.head, boxes, labels, sample, self.network.head.group_of_class)
+        if output.depth_logits is not None and self.network.camera is not None:
+            lift = self.network.camera.lift
+            size = (output.depth_logits.shape[-2], output.depth_logits.shape[-1])
+            targets = lift.depth_targets(frames.points, frames.point_batch, frames.image_from_lidar, size)
+            depth = lift.depth_loss(output.depth_logits, targets, frames.camera_mask)
+            losses["loss_depth"] = self.depth_weight * depth
+        return losses
+
+    def predict(
+        self, batch_inputs: Frames, batch_data_samples: list[Det3DDataSample], **kwargs: Any
+    ) -> list[Det3DDataSample]:
+        """Fills each sample's pred_instances_3d: boxes [K,9], bboxes_3d, scores_3d [K], labels_3d [K]."""
+        detections = self.network.detect(batch_inputs)
+        for sample, boxes, scores, labels in zip(batch_data_samples, *detections, strict=True):
+            keep = scores >= self.score_threshold
+            sample.pred_instances_3d = InstanceData(
+                boxes=boxes[keep],
+                bboxes_3d=LiDARInstance3DBoxes(boxes[keep], box_dim=9, origin=(0.5, 0.5, 0.5)),
+                scores_3d=scores[keep],
+                labels_3d=labels[keep],
+            )
+            sample.pred_instances = InstanceData()
+        return batch_data_samples
+
+    def _forward(self, batch_inputs: Frames, batch_data_samples: Any = None, **kwargs: Any) -> Any:
+        return self.network(batch_inputs)
+
+    def extract_feat(self, batch_inputs: Frames) -> Any:
+        """The network has no separate feature stage; mmdet3d's interface asks for the method."""
+        raise NotImplementedError("FusionDetector has no extract_feat; call its network")
+
+
+def _ground_truth(samples: list[Det3DDataSample]) -> tuple[Tensor, Tensor, Tensor]:
+    """boxes [K,9] with the gravity centre, labels [K] and sample [K] of a batch."""
+    boxes, labels, index = [], [], []
+    for i, sample in enumerate(samples):
+        instances = sample.gt_instances_3d
+        tensor = instances.bboxes_3d.tensor
+        boxes.append(torch.cat((instances.bboxes_3d.gravity_center, tensor[:, 3:]), dim=1))
+        labels.append(instances.labels_3d)
+        index.append(torch.full((len(tensor),), i, dtype=torch.long, device=tensor.device))
+    return torch.cat(boxes), torch.cat(labels), torch.cat(index)

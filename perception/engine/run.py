@@ -1,0 +1,104 @@
+"""Training and testing from a config file: what tools/train.py and tools/test.py call."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+from perception.engine.checkpoints import load_weights
+
+# Which sensors stay on, by the name under which a score is reported.
+SENSORS = {
+    "fused": {"use_lidar": True, "use_camera": True},
+    "lidar_only": {"use_lidar": True, "use_camera": False},
+    "camera_only": {"use_lidar": False, "use_camera": True},
+}
+
+
+def load_config(path: str | Path, options: Mapping[str, Any] | None = None) -> Config:
+    """Read a config in Python and apply `--cfg-options`. Configs are code: read one before you run it.
+
+    Raises:
+        FileNotFoundError: no such file.
+        KeyError: an option names something that the config does not have.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"config {path} does not exist")
+    config = Config.fromfile(str(path))
+    for key in options or {}:
+        node: Any = config
+        for part in key.split(".")[:-1]:
+            node = node[int(part)] if isinstance(node, (list, tuple)) else node.get(part)
+            if node is None:
+                raise KeyError(f"--cfg-options {key}: the config has no '{part}'")
+    config.merge_from_dict(dict(options or {}))
+    return config
+
+
+def train(config: Config, work_dir: str | Path, resume: bool = False, launcher: str = "none") -> Path:
+    """Train as the config says; the last checkpoint lies at work_dir/latest.pth. Returns its path.
+
+    With `resume` a run that was interrupted goes on from its last checkpoint; one that had finished returns at once.
+    """
+    work_dir = Path(work_dir)
+    config.work_dir, config.resume, config.launcher = str(work_dir), resume, launcher
+    _place_scores(config, work_dir)
+    runner = Runner.from_cfg(config)
+    runner.train()
+    latest = work_dir / "latest.pth"
+    last = Path((work_dir / "last_checkpoint").read_text().strip())
+    latest.unlink(missing_ok=True)
+    latest.symlink_to(last.name)
+    return latest
+
+
+def evaluate(
+    config: Config,
+    checkpoint: str | Path,
+    out_dir: str | Path,
+    sensors: Sequence[str] = ("fused",),
+    launcher: str = "none",
+) -> dict[str, dict[str, Any]]:
+    """Score a checkpoint once for each choice of sensors; the same weights each time.
+
+    Writes out_dir/<sensors>/{results,scores}.json and out_dir/metrics.json, which holds what is returned:
+    {sensors: {NDS, mAP, mAP_present, mATE, ..., AP: {class: AP}, ms_per_frame}}.
+    """
+    out_dir = Path(out_dir)
+    unknown = set(sensors) - SENSORS.keys()
+    if unknown:
+        raise ValueError(f"unknown sensors {sorted(unknown)}; choose among {list(SENSORS)}")
+    config.work_dir, config.launcher = str(out_dir), launcher
+    _place_scores(config, out_dir)
+    for key in ("train_dataloader", "train_cfg", "optim_wrapper", "val_dataloader", "val_cfg", "val_evaluator"):
+        config[key] = None
+    config.param_scheduler = None
+    runner = Runner.from_cfg(config)
+    load_weights(runner.model, str(checkpoint))
+    preprocessor = runner.model.data_preprocessor
+    metrics: dict[str, dict[str, Any]] = {}
+    for name in sensors:
+        preprocessor.use_lidar, preprocessor.use_camera = SENSORS[name]["use_lidar"], SENSORS[name]["use_camera"]
+        metric = runner.test_loop.evaluator.metrics[0]
+        metric.out_dir = out_dir / name
+        start = time.perf_counter()
+        runner.test()
+        elapsed_s = time.perf_counter() - start
+        scores = {key: value for key, value in metric.scores.items() if key not in ("curves", "AP_per_distance")}
+        metrics[name] = {**scores, "ms_per_frame": 1e3 * elapsed_s / len(runner.test_loop.dataloader.dataset)}
+    partial = out_dir / "metrics.json.part"
+    partial.write_text(json.dumps(metrics, indent=2))
+    partial.replace(out_dir / "metrics.json")
+    return metrics
+
+
+def _place_scores(config: Config, folder: Path) -> None:
+    for key in ("val_evaluator", "test_evaluator"):
+        if config.get(key) is not None:
+            config[key].out_dir = str(folder / key.split("_")[0])

@@ -1,0 +1,50 @@
+#!/usr/bin/env python
+"""Score a checkpoint with the official nuScenes metric and write its submission file."""
+
+import argparse
+import json
+import sys
+
+EXAMPLES = """examples:
+  tools/test.py configs/demo_fusion.py work_dirs/demo_fusion/latest.pth
+  tools/test.py configs/demo_fusion.py work_dirs/demo_fusion/latest.pth --sensors fused lidar_only camera_only
+"""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("config", help="config file (Python)")
+    parser.add_argument("checkpoint", help="weights, as tools/train.py writes them")
+    parser.add_argument("--out", help="folder of results (default: <checkpoint's folder>/test)")
+    parser.add_argument(
+        "--sensors",
+        nargs="+",
+        default=["fused"],
+        choices=("fused", "lidar_only", "camera_only"),
+        help="sensors that stay on; each choice is scored",
+    )
+    parser.add_argument("--cfg-options", nargs="+", default=[], metavar="KEY=VALUE", help="change values of the config")
+    parser.add_argument("--launcher", choices=("none", "pytorch", "slurm", "mpi"), default="none")
+    args = parser.parse_args()
+
+    from pathlib import Path
+
+    from perception.engine.options import parse_options
+    from perception.engine.run import evaluate, load_config
+
+    try:
+        config = load_config(args.config, parse_options(args.cfg_options))
+        out = args.out or Path(args.checkpoint).parent / "test"
+        metrics = evaluate(config, args.checkpoint, out, args.sensors, args.launcher)
+    except (FileNotFoundError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    shown = ("NDS", "mAP", "mAP_present", "mATE", "mASE", "mAOE", "mAVE", "mAAE", "ms_per_frame")
+    print(json.dumps({name: {key: scores.get(key) for key in shown} for name, scores in metrics.items()}, indent=2))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
