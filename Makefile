@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export OMP_NUM_THREADS ?= $(shell nproc)
 
-.PHONY: help install build real test lint clean
+.PHONY: help install build demo real test lint clean
 .DEFAULT_GOAL := help
 
 help:
@@ -29,6 +29,9 @@ build/extension: .venv/installed $(CSRC)
 build: build/extension ## compile csrc into perception/_C.so
 
 ONE_FRAME ?= ../shared/nuscenes-one-frame
+
+demo: build ## generate the synthetic data set, train the fused detector, score it, write the report
+	$(BIN)/python tools/demo.py
 
 real: build ## train and score one real nuScenes key frame (ONE_FRAME=its dataroot)
 	$(BIN)/python tools/create_data.py nuscenes --root $(ONE_FRAME) --version v1.0-mini --out data/one-frame

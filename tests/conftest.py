@@ -17,3 +17,15 @@ def one_frame_root() -> Path:
             f"no real key frame at {root}; set PERCEPTION_ONE_FRAME to a nuScenes v1.0-mini dataroot of one frame"
         )
     return root
+
+
+@pytest.fixture(scope="session")
+def tiny_synthetic(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dataroot of the synthetic world: a scene to train and one to validate, three key frames each, with infos."""
+    from perception.datasets.nuscenes_infos import create_info_files
+    from perception.datasets.synthetic import VERSION, generate_dataroot
+
+    root = tmp_path_factory.mktemp("synthetic")
+    generate_dataroot(root, train_scenes=1, val_scenes=1, keyframes_per_scene=3, seed=7, image_size=(320, 180))
+    create_info_files(root, VERSION, out=root, progress=False)
+    return root

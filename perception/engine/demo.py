@@ -1,0 +1,96 @@
+"""The demo's road: synthetic data, training, scores with and without each sensor, report and pictures."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from perception.datasets.nuscenes_infos import create_info_files
+from perception.engine.run import SENSORS, evaluate, load_config, train
+from perception.visualization.frame_picture import write_png
+from perception.visualization.report import write_report
+from perception.visualization.sample_picture import read_results, sample_picture
+
+PICTURES = 6
+
+
+def run_demo(
+    config: str | Path, data: str | Path, work_dir: str | Path, train_scenes: int, val_scenes: int, keyframes: int
+) -> dict[str, Any]:
+    """Run what is not there yet; returns metrics.json: {fused, lidar_only, camera_only, stages_s}.
+
+    A data set of the same parameters is re-used, and so is a checkpoint that fits the config.
+    """
+    from perception.datasets.synthetic import VERSION, generate_dataroot
+
+    data, work_dir = Path(data), Path(work_dir)
+    metrics_path = work_dir / "metrics.json"
+    stages_s: dict[str, float] = {}
+    if metrics_path.is_file():
+        stages_s = json.loads(metrics_path.read_text()).get("stages_s", {})
+    workers = os.cpu_count() or 1
+
+    start = time.perf_counter()
+    if not all((data / f"nuscenes_infos_{split}.json").is_file() for split in ("train", "val")):
+        generate_dataroot(
+            data,
+            train_scenes=train_scenes,
+            val_scenes=val_scenes,
+            keyframes_per_scene=keyframes,
+            seed=0,
+            workers=workers,
+        )
+        create_info_files(data, VERSION, data, workers=workers)
+        stages_s["data"] = time.perf_counter() - start
+
+    cfg = load_config(config, {"data_root": str(data)})
+    checkpoint = work_dir / "latest.pth"
+    if not checkpoint.is_file():
+        start = time.perf_counter()
+        checkpoint = train(cfg, work_dir, resume=(work_dir / "last_checkpoint").is_file())
+        stages_s["train"] = time.perf_counter() - start
+
+    start = time.perf_counter()
+    scores = evaluate(load_config(config), checkpoint, work_dir / "test", tuple(SENSORS))
+    stages_s["score"] = time.perf_counter() - start
+
+    start = time.perf_counter()
+    frames = draw_frames(load_config(config), work_dir / "test" / "fused" / "results.json", work_dir / "frames")
+    full = {name: json.loads((work_dir / "test" / name / "scores.json").read_text()) for name in scores}
+    write_report(
+        work_dir / "report.html",
+        full,
+        title="Camera and LiDAR detection on the synthetic world",
+        facts={"config": str(config), "train scenes": str(train_scenes), "held-out scenes": str(val_scenes)},
+        stages_s=stages_s,
+        scalars=sorted(work_dir.glob("*/vis_data/scalars.json")),
+        frames=frames,
+    )
+    stages_s["report"] = time.perf_counter() - start
+    metrics = {**scores, "stages_s": {name: round(seconds, 1) for name, seconds in stages_s.items()}}
+    partial = metrics_path.with_suffix(".json.part")
+    partial.write_text(json.dumps(metrics, indent=2))
+    partial.replace(metrics_path)
+    return metrics
+
+
+def draw_frames(config: Any, results: str | Path, out: str | Path, count: int = PICTURES) -> list[Path]:
+    """Pictures of `count` frames of the test set, evenly spaced, with ground truth and detections; their paths."""
+    from mmdet3d.registry import DATASETS
+
+    from perception.datasets.transforms import LoadCameras, LoadSweeps
+
+    dataset_config = dict(config.test_dataloader.dataset)
+    dataset_config["pipeline"] = [{"type": LoadSweeps, "sweeps": 0}, {"type": LoadCameras}]
+    dataset = DATASETS.build(dataset_config)
+    detections = read_results(results)
+    step = max(1, len(dataset) // count)
+    paths = []
+    for index in range(0, len(dataset), step)[:count]:
+        sample = dataset[index]
+        picture = sample_picture(sample, dataset.metainfo["classes"], detections[sample["token"]])
+        paths.append(write_png(Path(out) / f"{index:04d}.png", picture))
+    return paths
