@@ -76,9 +76,12 @@ def make_actor(
     elif class_name == "construction_vehicle":
         shape = machines.construction_vehicle(rng, length, width, height)
     elif class_name == "pedestrian":
+        length *= 1.0 if stride else 0.75
         shape = street_users.pedestrian(rng, length, width, height, stride=stride, worker=worker)
     elif class_name in ("bicycle", "motorcycle"):
-        height = float(rng.uniform(1.6, 1.8)) if rider else height if class_name == "motorcycle" else min(height, 1.2)
+        # The box holds the rider; a parked machine is lower than the mean.
+        low, high = (1.6, 1.8) if rider else (1.15, 1.3) if class_name == "motorcycle" else (1.0, 1.1)
+        height = float(rng.uniform(low, high))
         maker = street_users.bicycle if class_name == "bicycle" else street_users.motorcycle
         shape = maker(rng, length, width, height, rider=rider)
     elif class_name == "traffic_cone":

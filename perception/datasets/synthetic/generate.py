@@ -31,7 +31,7 @@ from perception.datasets.synthetic.tables import (
 )
 from perception.datasets.synthetic.world import Scene, make_scene
 
-FORMAT = 1  # raise it when the same parameters would give other bytes
+FORMAT = 2  # raise it when the same parameters would give other bytes
 MARKER = "synthetic.json"
 ANNOTATION_RANGE_M = 75.0
 JPEG_QUALITY = 85

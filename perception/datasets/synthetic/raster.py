@@ -37,13 +37,18 @@ class ZBuffer:
         self._v = np.arange(height, dtype=np.float32)[:, None]
         self._touched: Box | None = None
 
-    def polygon(self, points: np.ndarray, box: Box, plane: np.ndarray, face: int) -> None:
-        """Draw a convex polygon of fixed-point corners [n,2] inside a box of pixels, where it is the nearest."""
+    def polygon(self, points: np.ndarray, box: Box, plane: np.ndarray, nearest: float, face: int) -> None:
+        """Draw a convex polygon of fixed-point corners [n,2] inside a box of pixels, where it is the nearest.
+
+        `plane` gives 1/depth from (u, v, 1), which never exceeds `nearest`: a polygon seen edge-on would otherwise leap
+        forward in the fraction of a pixel that it is drawn too wide.
+        """
         x0, y0, x1, y1 = box
         cv2.fillConvexPoly(self._mask, points, (1,), cv2.LINE_8, SHIFT)
         mask = self._mask[y0:y1, x0:x1]
         a, b, c = plane
         inverse = (a * self._u[x0:x1] + c) + b * self._v[y0:y1]
+        np.minimum(inverse, nearest, out=inverse)
         depth = self.inverse_depth[y0:y1, x0:x1]
         nearer = inverse > depth
         nearer &= mask.view(bool)

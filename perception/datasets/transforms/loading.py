@@ -21,16 +21,17 @@ class LoadSweeps(BaseTransform):
 
     Args:
         sweeps: how many previous sweeps to add; fewer where the info entry lists fewer.
+        every: take every n-th previous sweep only: the same span of time, which velocity is seen by, with fewer points.
         remove_close_m: points of previous sweeps nearer than this to the sensor along both x and y are dropped: they
             lie on the ego vehicle, which compensation would smear out behind it.
 
     Raises FileNotFoundError or ValueError naming the file that is missing, truncated or holds NaN.
     """
 
-    def __init__(self, sweeps: int = 9, remove_close_m: float = 1.0) -> None:
-        if sweeps < 0 or remove_close_m < 0:
-            raise ValueError(f"sweeps and remove_close_m must not be negative, got {sweeps} and {remove_close_m}")
-        self.sweeps, self.remove_close_m = sweeps, remove_close_m
+    def __init__(self, sweeps: int = 9, every: int = 1, remove_close_m: float = 1.0) -> None:
+        if sweeps < 0 or every < 1 or remove_close_m < 0:
+            raise ValueError(f"LoadSweeps: sweeps {sweeps}, every {every} or remove_close_m {remove_close_m} is too small")
+        self.sweeps, self.every, self.remove_close_m = sweeps, every, remove_close_m
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         results.setdefault("lidar_aug", np.eye(4))
@@ -40,7 +41,7 @@ class LoadSweeps(BaseTransform):
             return results
         features = results["lidar_points"].get("num_pts_feats", POINT_FEATURES)
         clouds = [self._with_age(read_points(results["lidar_points"]["lidar_path"], features), 0.0)]
-        for sweep in results.get("lidar_sweeps", [])[: self.sweeps]:
+        for sweep in results.get("lidar_sweeps", [])[self.every - 1 :: self.every][: self.sweeps]:
             cloud = self._with_age(
                 read_points(sweep["lidar_points"]["lidar_path"], features), results["timestamp"] - sweep["timestamp"]
             )

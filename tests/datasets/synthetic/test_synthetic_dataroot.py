@@ -36,7 +36,11 @@ def test_every_reference_between_tables_resolves(small_nuscenes: NuScenes) -> No
             for field, value in row.items():
                 stem = field.removesuffix("_tokens").removesuffix("_token")
                 target = {"log": "log", "prev": name, "next": name}.get(stem, stem)
-                if field == "token" or (target not in known and not field.startswith(("first_", "last_"))):
+                if (
+                    field == "token"
+                    or (name, field) == ("map", "category")
+                    or (target not in known and not field.startswith(("first_", "last_")))
+                ):
                     continue
                 if field.startswith(("first_", "last_")):
                     target = "sample_annotation" if name == "instance" else "sample"
@@ -44,7 +48,7 @@ def test_every_reference_between_tables_resolves(small_nuscenes: NuScenes) -> No
                     if reference != "" and isinstance(reference, str):
                         assert reference in known[target], (name, field)
                         checked[target] += 1
-    assert checked.keys() == set(TABLES) - {"map"}
+    assert checked.keys() >= set(TABLES) - {"map"}
 
 
 def test_chains_run_forward_in_time(small_nuscenes: NuScenes) -> None:

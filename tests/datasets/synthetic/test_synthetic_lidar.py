@@ -12,20 +12,13 @@ from perception.datasets.synthetic.world import Scene
 
 def slow_range(direction: np.ndarray, triangles: np.ndarray) -> tuple[float, int]:
     """Least range at which a ray from the origin meets triangles [T,3,3], and which (Moeller and Trumbore, 1997)."""
-    best, which = np.inf, -1
-    for number, (a, b, c) in enumerate(triangles):
-        edge1, edge2 = b - a, c - a
-        p = np.cross(direction, edge2)
-        determinant = edge1 @ p
-        if abs(determinant) < 1e-12:
-            continue
-        u = (-a @ p) / determinant
-        q = np.cross(-a, edge1)
-        v = (direction @ q) / determinant
-        t = (edge2 @ q) / determinant
-        if u >= 0 and v >= 0 and u + v <= 1 and 0 < t < best:
-            best, which = t, number
-    return best, which
+    a, edge1, edge2 = triangles[:, 0], triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0]
+    p, q = np.cross(direction, edge2), np.cross(-a, edge1)
+    determinant = (edge1 * p).sum(axis=1)
+    determinant = np.where(np.abs(determinant) < 1e-12, np.nan, determinant)
+    u, v, t = -(a * p).sum(axis=1) / determinant, q @ direction / determinant, (edge2 * q).sum(axis=1) / determinant
+    met = np.where((u >= 0) & (v >= 0) & (u + v <= 1) & (t > 0), t, np.inf)
+    return float(met.min()), int(met.argmin())
 
 
 def random_world(rng: np.random.Generator) -> tuple[list[Shape], np.ndarray]:

@@ -19,7 +19,7 @@ def test_shape_fits_and_fills_its_box(class_name: str) -> None:
         slack = 0.09
         assert (low >= [-length / 2 - slack, -width / 2 - slack, -slack]).all(), (low, actor.size)
         assert (high <= [length / 2 + slack, width / 2 + slack, height + slack]).all(), (high, actor.size)
-        assert (high - low)[2] > 0.85 * height and (high - low)[0] > 0.55 * length
+        assert (high - low)[2] > 0.85 * height and (high - low)[0] > 0.45 * length
 
 
 @pytest.mark.parametrize("class_name", CLASS_NAMES)
