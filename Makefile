@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export OMP_NUM_THREADS ?= $(shell nproc)
 
-.PHONY: help install build demo real test lint clean
+.PHONY: help install build demo real test lint bench clean
 .DEFAULT_GOAL := help
 
 help:
@@ -47,6 +47,9 @@ lint: .venv/installed ## ruff and mypy (strict on the core)
 
 test: build lint ## set up, lint, and run every test
 	$(BIN)/python -m pytest
+
+bench: build ## measure every operator on this machine, one table
+	$(BIN)/python benchmarks/run_all.py
 
 clean: ## remove what was built (keeps .venv, data and work_dirs)
 	rm -rf build perception/_C*.so *.egg-info

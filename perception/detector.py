@@ -91,10 +91,7 @@ class FusionDetector(Base3DDetector):
         boxes, labels, sample = _ground_truth(batch_data_samples)
         losses: dict[str, Tensor] = self.criterion(output.head, boxes, labels, sample, self.network.head.group_of_class)
         if output.depth_logits is not None and self.network.camera is not None:
-            lift = self.network.camera.lift
-            size = (output.depth_logits.shape[-2], output.depth_logits.shape[-1])
-            targets = lift.depth_targets(frames.points, frames.point_batch, frames.image_from_lidar, size)
-            depth = lift.depth_loss(output.depth_logits, targets, frames.camera_mask)
+            depth = self.network.camera.lift.depth_loss(output.depth_logits, output.measured_depth, frames.camera_mask)
             losses["loss_depth"] = self.depth_weight * depth
         return losses
 

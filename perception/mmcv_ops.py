@@ -7,6 +7,7 @@ Python asks our finder only after every other one has found nothing.
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
@@ -15,21 +16,24 @@ from typing import Any
 _NAME = "mmcv._ext"
 
 
+def _call(name: str, *args: Any, **kwargs: Any) -> Any:
+    from perception import mmcv_functions  # loads the kernels, which most programs that import mmdet never need
+
+    if name not in mmcv_functions.__all__:
+        raise NotImplementedError(
+            f"mmcv operator '{name}' is not among those this project provides in place of mmcv's compiled extension "
+            "(perception/mmcv_functions.py lists them). To use it, install the full mmcv 2.1.0 instead of mmcv-lite."
+        )
+    return getattr(mmcv_functions, name)(*args, **kwargs)
+
+
 class _Ext(ModuleType):
     """Has every public name: mmcv checks at import that its operators exist, long before it calls any of them."""
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         if name.startswith("_"):
             raise AttributeError(name)
-
-        def missing(*args: Any, **kwargs: Any) -> None:
-            raise NotImplementedError(
-                f"mmcv operator '{name}' is not among those this project provides in place of mmcv's compiled "
-                "extension (see perception/mmcv_ops.py). To use it, install the full mmcv 2.1.0 instead of mmcv-lite."
-            )
-
-        missing.__name__ = missing.__qualname__ = name
-        return missing
+        return partial(_call, name)
 
 
 class _Finder(MetaPathFinder, Loader):
@@ -44,6 +48,6 @@ class _Finder(MetaPathFinder, Loader):
 
 
 def install() -> None:
-    """Make `mmcv._ext` importable. Call it before importing mmcv.ops, mmdet or mmdet3d; calling again is free."""
+    """Make `mmcv._ext` importable. Call it before importing mmcv.ops, mmdet or mmdet3d; calling again does nothing."""
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.append(_Finder())

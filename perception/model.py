@@ -36,10 +36,11 @@ class Frames(NamedTuple):
 
 
 class NetworkOutput(NamedTuple):
-    """The head's output and, with cameras, the depth logits [B,N,D,h,w] that training supervises."""
+    """The head's output and, with cameras, the depth logits [B,N,D,h,w] and the bins [B,N,h,w] that supervise them."""
 
     head: HeadOutput
     depth_logits: Tensor | None
+    measured_depth: Tensor | None
 
 
 class PerceptionNetwork(nn.Module):
@@ -67,16 +68,22 @@ class PerceptionNetwork(nn.Module):
         self.fuser, self.decoder, self.head = fuser, decoder, head
 
     def forward(self, frames: Frames) -> NetworkOutput:
-        maps, present, depth_logits = [], [], None
+        maps, present, depth_logits, measured = [], [], None, None
         batch_size = frames.lidar_mask.shape[0]
         if self.lidar is not None:
             maps.append(self.lidar(frames.points, frames.point_batch, batch_size))
             present.append(frames.lidar_mask)
         if self.camera is not None:
-            bev, depth_logits = self.camera(frames.images, frames.image_from_lidar, frames.camera_mask)
+            if self.lidar is not None or self.training:
+                image_hw = (frames.images.shape[-2], frames.images.shape[-1])
+                measured = self.camera.lift.measured_depth(
+                    frames.points, frames.point_batch, frames.image_from_lidar, image_hw
+                )
+            guide = measured if self.lidar is not None else None
+            bev, depth_logits = self.camera(frames.images, frames.image_from_lidar, frames.camera_mask, guide)
             maps.append(bev)
             present.append(frames.camera_mask.any(dim=1))
-        return NetworkOutput(self.head(self.decoder(self.fuser(maps, present))), depth_logits)
+        return NetworkOutput(self.head(self.decoder(self.fuser(maps, present))), depth_logits, measured)
 
     @torch.no_grad()
     def detect(self, frames: Frames) -> Detections:

@@ -27,8 +27,11 @@ class CameraBranch(nn.Module):
         self.register_buffer("mean", torch.tensor(IMAGE_MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(IMAGE_STD).view(3, 1, 1), persistent=False)
 
-    def forward(self, images: Tensor, image_from_lidar: Tensor, camera_mask: Tensor) -> tuple[Tensor, Tensor]:
-        """images [B,N,3,H,W] uint8 or float RGB 0..255, image_from_lidar [B,N,4,4], camera_mask [B,N] bool.
+    def forward(
+        self, images: Tensor, image_from_lidar: Tensor, camera_mask: Tensor, measured: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """images [B,N,3,H,W] uint8 or float RGB 0..255, image_from_lidar [B,N,4,4], camera_mask [B,N] bool, and where
+        a LiDAR is at hand its depths, `measured` [B,N,H/8,W/8] int64 (ScaleAwareLift.measured_depth).
 
         Returns:
             BEV [B,C,Y,X] and depth logits [B,N,D,H/8,W/8].
@@ -39,5 +42,6 @@ class CameraBranch(nn.Module):
         image_from_lidar = torch.where(camera_mask[:, :, None, None], image_from_lidar, identity)
         x = (images.flatten(0, 1).float() - self.mean) / self.std
         features = self.neck(*self.backbone(x.contiguous(memory_format=torch.channels_last)))
-        out: tuple[Tensor, Tensor] = self.lift(features.unflatten(1, (batch, cameras)), image_from_lidar, camera_mask)
+        features = features.unflatten(1, (batch, cameras))
+        out: tuple[Tensor, Tensor] = self.lift(features, image_from_lidar, camera_mask, measured)
         return out

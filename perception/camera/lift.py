@@ -67,30 +67,39 @@ class ScaleAwareLift(nn.Module):
             centres = torch.tensor(BRANCH_DEPTHS_M[::-1])[torch.linspace(0, 2, branches).round().long()]
             start = -0.5 * ((depths.log()[None] - centres.log()[:, None]) / 0.5) ** 2
         self.branch_logits = nn.Parameter(start)
+        # e^5 against the other bins together: a LiDAR point is most of the truth, but not all pixels of a cell see it.
+        self.measured_gain = nn.Parameter(torch.tensor(5.0))
 
-    def forward(self, features: Tensor, image_from_lidar: Tensor, camera_mask: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, features: Tensor, image_from_lidar: Tensor, camera_mask: Tensor, measured: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Lift.
 
         Args:
             features: [R,B,N,C,h,w] of every branch, batch and camera.
             image_from_lidar: [B,N,4,4], (u d, v d, d, 1) = image_from_lidar (x, y, z, 1), for the network's image.
             camera_mask: [B,N] bool, False where the camera is missing.
+            measured: [B,N,h,w] int64, the bin of `measured_depth`, -1 where the LiDAR says nothing; None without LiDAR.
+                Where it is known, that bin's logit is raised by a learned amount.
 
         Returns:
-            BEV map [B,C',Y,X] and depth logits [B,N,D,h,w].
+            BEV map [B,C',Y,X] and depth logits [B,N,D,h,w], predicted from the images alone.
         """
         branches, batch = features.shape[:2]
         logits = self.depth_logits(features, image_from_lidar)
-        depth = logits.float().softmax(dim=2) * camera_mask[:, :, None, None, None]
+        guided = logits.float()
+        if measured is not None:
+            bins = torch.arange(self.depth_bins, device=measured.device)[:, None, None]
+            guided = guided + self.measured_gain * (measured[:, :, None] == bins)
+        depth = guided.softmax(dim=2) * camera_mask[:, :, None, None, None]
         # [R,B,N,D,h,w]: the branches enter the pooling as further views of the same rays.
         weighted = self.branch_logits.softmax(dim=0)[:, None, None, :, None, None] * depth
         context = self.feature_net(features.flatten(0, 2)).permute(0, 2, 3, 1)
         cell = self._cells(image_from_lidar, features.shape[-2:])
         cell = cell.expand(branches, *cell.shape).flatten(0, 2)
         _, rows, columns = self.grid.shape
-        bev = bev_pool(
-            context.contiguous(), weighted.flatten(0, 2).to(context.dtype), pool_index(cell), batch * rows * columns
-        )
+        cells = batch * rows * columns
+        bev = bev_pool(context, weighted.flatten(0, 2).to(context.dtype), pool_index(cell, cells), cells)
         return bev.view(batch, rows, columns, -1).permute(0, 3, 1, 2), logits
 
     def depth_logits(self, features: Tensor, image_from_lidar: Tensor) -> Tensor:
@@ -121,23 +130,29 @@ class ScaleAwareLift(nn.Module):
         return torch.where(cell >= 0, cell + sample, -1).view(batch, cameras, self.depth_bins, height, width)
 
     @torch.no_grad()
-    def depth_targets(
+    def measured_depth(
         self,
         points: Tensor,  # [P,5]
         point_batch: Tensor,  # [P] int64
         image_from_lidar: Tensor,  # [B,N,4,4]
-        size: tuple[int, int],  # h w
+        image_hw: tuple[int, int],  # of the network's image
     ) -> Tensor:  # [B,N,h,w] int64
-        """Depth bin of the nearest LiDAR point in every feature cell; -1 where there is none."""
-        height, width = size
+        """Depth bin of the nearest point of the key sweep in every feature cell; -1 where there is none.
+
+        Older sweeps would put moving objects where they were.
+        """
+        height, width = image_hw[0] // self.stride, image_hw[1] // self.stride
         batch, cameras = image_from_lidar.shape[:2]
         homogeneous = F.pad(points[:, :3], (0, 1), value=1.0)
-        uvd = torch.einsum("pnij,pj->pni", image_from_lidar[point_batch], homogeneous)
+        # Every point through every camera of the batch, then those of its own sample: no matrix per point.
+        everywhere = (homogeneous @ image_from_lidar[:, :, :3].flatten(0, 2).T).view(len(points), batch, cameras * 3)
+        own = everywhere.take_along_dim(point_batch[:, None, None], dim=1)
+        uvd = own.view(len(points), cameras, 3)
         d = uvd[..., 2]
         column = ((uvd[..., 0] / d + 0.5) / self.stride).floor()
         row = ((uvd[..., 1] / d + 0.5) / self.stride).floor()
         bins = ((d - self.near_m) / self.step_m).floor()
-        seen = (d > 0) & (bins >= 0) & (bins < self.depth_bins)
+        seen = (points[:, 4:] == 0) & (d > 0) & (bins >= 0) & (bins < self.depth_bins)
         seen &= (column >= 0) & (column < width) & (row >= 0) & (row < height)
         camera = torch.arange(cameras, device=points.device).expand_as(d)
         flat = ((point_batch[:, None] * cameras + camera) * height + row.long()) * width + column.long()

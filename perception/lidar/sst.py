@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from perception.ops.fused_linear import fused_linear
 from perception.ops.sparse_to_bev import sparse_to_bev
 from perception.ops.window_attention import window_attention
 from perception.ops.window_partition import WindowPartition, window_partition
@@ -59,7 +60,10 @@ class MultiHeadWeights(nn.Module):
 
 
 class WindowAttention(nn.Module):
-    """Multi-head self-attention inside ragged windows: queries and keys see the position, values do not."""
+    """Multi-head self-attention inside ragged windows: queries and keys see the position, values do not.
+
+    Returns the heads' outputs side by side, before the output projection.
+    """
 
     def __init__(self, channels: int, heads: int, cosine: bool, tau_min: float, tau_per_head: bool) -> None:
         super().__init__()
@@ -74,14 +78,14 @@ class WindowAttention(nn.Module):
         channels = tokens.shape[1]
         w_qk, w_v = weights.in_proj_weight.split((2 * channels, channels))
         b_qk, b_v = weights.in_proj_bias.split((2 * channels, channels))
-        q, k = F.linear(tokens + position, w_qk, b_qk).view(-1, 2, self.heads, channels // self.heads).unbind(1)
-        v = F.linear(tokens, w_v, b_v).view(-1, self.heads, channels // self.heads)
+        q, k = fused_linear(tokens + position, w_qk, b_qk).view(-1, 2, self.heads, channels // self.heads).unbind(1)
+        v = fused_linear(tokens, w_v, b_v).view(-1, self.heads, channels // self.heads)
         temperature = None
         if weights.tau is not None:
             temperature = weights.tau.clamp(min=self.tau_min).flatten().float().expand(self.heads)
         scale = (channels // self.heads) ** -0.5
         out = window_attention(q, k, v, partition.order, partition.offsets, scale, temperature)
-        return weights.out_proj(out.reshape(-1, channels))
+        return out.view(-1, channels)
 
 
 class EncoderLayer(nn.Module):
@@ -100,8 +104,11 @@ class EncoderLayer(nn.Module):
         nn.init.xavier_uniform_(self.linear2.weight)
 
     def forward(self, tokens: Tensor, position: Tensor, partition: WindowPartition) -> Tensor:
-        tokens = self.norm1(tokens + self.win_attn(tokens, position, partition))
-        return self.norm2(tokens + self.linear2(F.gelu(self.linear1(tokens))))
+        out_proj = self.win_attn.self_attn.out_proj
+        attended = self.win_attn(tokens, position, partition)
+        tokens = fused_linear(attended, out_proj.weight, out_proj.bias, residual=tokens, norm=self.norm1)
+        hidden = fused_linear(tokens, self.linear1.weight, self.linear1.bias, gelu=True)
+        return fused_linear(hidden, self.linear2.weight, self.linear2.bias, residual=tokens, norm=self.norm2)
 
 
 class ShiftBlock(nn.Module):

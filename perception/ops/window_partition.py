@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -13,7 +14,9 @@ class WindowPartition(NamedTuple):
 
     Attributes:
         order: [V] int64, tokens ordered by window, ascending inside one.
-        offsets: [W+1] int64; order[offsets[w]:offsets[w + 1]] are the tokens of window w. Only occupied windows count.
+        offsets: [W+1] int64; order[offsets[w]:offsets[w + 1]] are the tokens of window w. W is the number of tokens or
+            of the grid's windows, whichever is less, whatever the data: the windows that hold a token come first, in
+            the grid's order; those that are left over are empty.
         position: [V,3] int32 (z, y, x) of each token inside its window, in the tokens' own order.
     """
 
@@ -31,29 +34,40 @@ def window_partition(
     """The unshifted and the shifted partition (SST, section 3.2; SSTv2's shifts).
 
     A token's window is floor((coordinate + shift) / window), with a shift of one whole window in the first partition
-    and of half a window in the second. A window as tall as the grid is not shifted along z.
+    and of half a window (window // 2) in the second. A window as tall as the grid is not shifted along z. The position
+    inside the window is (coordinate + shift) mod window.
+
+    Nothing waits for the GPU: there, coords outside the grid are no error. Such a token lands in no window: it comes
+    last in the order, past the last offset, and its position is 0.
 
     Raises:
-        ValueError: a window is empty.
+        ValueError: coords are not [V,4] int32, a size is not positive, or (on the CPU) coords outside the grid, with
+            their count.
     """
-    if min(window) < 1:
-        raise ValueError(f"window sizes must be positive, got {window} (z, y, x)")
-    return _partition(coords, grid, window, False), _partition(coords, grid, window, True)
+    if coords.ndim != 2 or coords.shape[1] != 4 or coords.dtype != torch.int32:
+        raise ValueError(f"coords must be [V,4] int32, got {tuple(coords.shape)} {coords.dtype}")
+    if min(window) < 1 or min(grid) < 1 or batch_size < 0:
+        raise ValueError(f"window {window}, grid {grid} (z, y, x) and batch_size {batch_size} must be positive")
+    order, offsets, position, *shifted = torch.ops.perception.window_partition(
+        coords, batch_size, list(grid), list(window)
+    )
+    return WindowPartition(order, offsets, position), WindowPartition(*shifted)
 
 
-def _partition(
-    coords: Tensor, grid: tuple[int, int, int], window: tuple[int, int, int], shifted: bool
-) -> WindowPartition:
-    shift = [w // 2 if shifted else w for w in window]
-    if window[0] >= grid[0]:
-        shift[0] = 0
-    size = coords.new_tensor(window)
-    moved = coords[:, 1:] + coords.new_tensor(shift)
-    index = torch.div(moved, size, rounding_mode="floor").long()
-    windows = [-(-g // w) + 1 for g, w in zip(grid, window, strict=True)]
-    z, y, x = index.unbind(1)
-    key = ((coords[:, 0].long() * (windows[0] + 1) + z) * (windows[1] + 1) + y) * (windows[2] + 1) + x
-    order = torch.argsort(key, stable=True)
-    _, counts = torch.unique(key, sorted=True, return_counts=True)
-    offsets = torch.cat((counts.new_zeros(1), counts.cumsum(0)))
-    return WindowPartition(order, offsets, (moved % size).int())
+@torch.library.register_fake("perception::window_partition")
+def _window_partition_fake(
+    coords: Tensor, batch_size: int, grid: Sequence[int], window: Sequence[int]
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    tokens = coords.shape[0]
+
+    def partition(shifted: bool) -> tuple[Tensor, Tensor, Tensor]:
+        windows = batch_size
+        for axis, (cells, size) in enumerate(zip(grid, window, strict=True)):
+            fixed = axis == 0 and size >= cells
+            shift = 0 if fixed else size // 2 if shifted else size
+            windows *= (cells - 1 + shift) // size + 1
+        order = coords.new_empty(tokens, dtype=torch.int64)
+        offsets = order.new_empty(torch.sym_min(tokens, windows) + 1)
+        return order, offsets, coords.new_empty((tokens, 3))
+
+    return (*partition(False), *partition(True))

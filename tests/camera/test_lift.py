@@ -40,15 +40,16 @@ def test_missing_camera_contributes_nothing() -> None:
     assert torch.allclose(one, masked, atol=1e-6)
 
 
-def test_depth_targets_equal_a_loop() -> None:
+def test_measured_depth_equals_a_loop() -> None:
     lift = ScaleAwareLift(4, 6, GRID, (1.0, 17.0), 16)
     generator = torch.Generator().manual_seed(0)
     points = torch.zeros(300, 5)
     points[:, :3] = (torch.rand(300, 3, generator=generator) - 0.5) * torch.tensor([30.0, 40.0, 6.0])
     matrix = forward_camera()
-    got = lift.depth_targets(points, torch.zeros(300, dtype=torch.long), matrix[None, None], (4, 8))[0, 0]
+    points[200:, 4] = 0.05  # of an older sweep
+    got = lift.measured_depth(points, torch.zeros(300, dtype=torch.long), matrix[None, None], (32, 64))[0, 0]
     expected = torch.full((4, 8), -1)
-    for x, y, z in points[:, :3].tolist():
+    for x, y, z in points[:200, :3].tolist():
         u, v, d, _ = (matrix @ torch.tensor([x, y, z, 1.0])).tolist()
         if not 1.0 <= d < 17.0:
             continue
@@ -57,6 +58,27 @@ def test_depth_targets_equal_a_loop() -> None:
             old = int(expected[row, column])
             expected[row, column] = int(d - 1.0) if old < 0 else min(old, int(d - 1.0))
     assert torch.equal(got, expected)
+
+
+def test_measured_depth_takes_each_point_through_the_cameras_of_its_own_sample() -> None:
+    lift = ScaleAwareLift(4, 6, GRID, (1.0, 17.0), 16)
+    points = torch.tensor([[0.0, 5.5, 0.1, 0, 0], [0.0, 9.5, 0.1, 0, 0]])
+    got = lift.measured_depth(points, torch.tensor([1, 0]), forward_camera().expand(2, 3, 4, 4), (32, 64))
+    assert got[0].max() == 8 and got[1].max() == 4
+    assert ((got >= 0).sum(dim=(2, 3)) == 1).all()
+
+
+def test_a_measured_depth_draws_the_feature_to_it() -> None:
+    lift = ScaleAwareLift(4, 6, GRID, (1.0, 17.0), 16, branches=1).eval()
+    features, camera = torch.ones(1, 1, 1, 4, 4, 8), torch.ones(1, 1, dtype=torch.bool)
+    measured = torch.full((1, 1, 4, 8), -1)
+    with torch.no_grad():
+        without, logits = lift(features, forward_camera()[None, None], camera)
+        unknown, _ = lift(features, forward_camera()[None, None], camera, measured)
+        known, same = lift(features, forward_camera()[None, None], camera, measured + 10)
+    assert torch.equal(without, unknown) and torch.equal(logits, same)
+    row = known[0].abs().sum(dim=(0, 2))
+    assert row.argmax() == 30 and row[29:31].sum() > 0.8 * row.sum()  # bin 9 holds 10 m to 11 m: row 30
 
 
 def test_far_bins_start_with_the_least_dilated_branch() -> None:

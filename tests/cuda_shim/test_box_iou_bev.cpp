@@ -1,0 +1,27 @@
+#include "../csrc/bev_box_cases.h"
+#include "harness.h"
+
+using namespace perception;
+using namespace testing;
+
+template <typename T>
+static void check() {
+    check_box_iou_bev<T>([](const T* a, std::int64_t count_a, const T* b, std::int64_t count_b, BevOverlap kind, T* out) {
+        auto workspace =
+            garbage<std::byte>(static_cast<std::int64_t>(box_iou_bev_workspace_bytes(count_a, count_b, sizeof(T))));
+        return box_iou_bev_cuda(a, count_a, b, count_b, kind, out, workspace.data(), workspace.size(), nullptr);
+    });
+}
+
+TEST(float32) { check<float>(); }
+TEST(float64) { check<double>(); }
+
+TEST(refuses_a_workspace_that_is_too_small) {
+    const std::vector<float> boxes(15);
+    std::vector<float> out(9);
+    auto workspace = garbage<std::byte>(static_cast<std::int64_t>(box_iou_bev_workspace_bytes(3, 3, sizeof(float))) - 1);
+    CHECK(box_iou_bev_cuda(boxes.data(), 3, boxes.data(), 3, BevOverlap::iou, out.data(), workspace.data(), workspace.size(),
+                           nullptr) == Status::workspace_too_small);
+}
+
+int main() { return run_tests_in_all_orders(); }
