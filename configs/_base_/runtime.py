@@ -5,6 +5,7 @@ from mmengine.runner import LogProcessor
 from mmengine.visualization import LocalVisBackend, TensorboardVisBackend, Visualizer
 
 import perception.engine  # noqa: F401
+from perception.engine.progress import ProgressBarHook
 
 default_scope = "mmdet3d"
 default_hooks = dict(
@@ -13,6 +14,7 @@ default_hooks = dict(
     param_scheduler=dict(type=ParamSchedulerHook),
     checkpoint=dict(type=CheckpointHook, interval=1, max_keep_ckpts=2),
     sampler_seed=dict(type=DistSamplerSeedHook),
+    progress=dict(type=ProgressBarHook),
 )
 log_processor = dict(type=LogProcessor, window_size=20, by_epoch=True)
 visualizer = dict(type=Visualizer, vis_backends=[dict(type=LocalVisBackend), dict(type=TensorboardVisBackend)])

@@ -5,8 +5,12 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from mmengine.config import Config
+from tqdm import tqdm
 
 from perception.datasets.nuscenes_infos import create_info_files
 from perception.engine.run import SENSORS, evaluate, load_config, train
@@ -18,47 +22,58 @@ PICTURES = 6
 
 
 def run_demo(
-    config: str | Path, data: str | Path, work_dir: str | Path, train_scenes: int, val_scenes: int, keyframes: int
+    config: str | Path,
+    data: str | Path,
+    work_dir: str | Path,
+    train_scenes: int,
+    val_scenes: int,
+    keyframes: int,
+    options: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Run what is not there yet; returns metrics.json: {fused, lidar_only, camera_only, stages_s}.
 
-    A data set of the same parameters is re-used, and so is a checkpoint that fits the config.
+    A data set of the same parameters is re-used, and so is a finished training in `work_dir`; an interrupted one goes
+    on. `options` change values of the config.
     """
     from perception.datasets.synthetic import VERSION, generate_dataroot
 
     data, work_dir = Path(data), Path(work_dir)
     metrics_path = work_dir / "metrics.json"
+    # Stages that are not run again keep the time that they took.
     stages_s: dict[str, float] = {}
     if metrics_path.is_file():
-        stages_s = json.loads(metrics_path.read_text()).get("stages_s", {})
+        stages_s = json.loads(metrics_path.read_text())["stages_s"]
     workers = os.cpu_count() or 1
 
     start = time.perf_counter()
-    if not all((data / f"nuscenes_infos_{split}.json").is_file() for split in ("train", "val")):
-        generate_dataroot(
-            data,
-            train_scenes=train_scenes,
-            val_scenes=val_scenes,
-            keyframes_per_scene=keyframes,
-            seed=0,
-            workers=workers,
-        )
+    generate_dataroot(data, train_scenes, val_scenes, keyframes, workers=workers)
+    infos = {split: data / f"nuscenes_infos_{split}.json" for split in ("train", "val")}
+    if not all(path.is_file() for path in infos.values()):
         create_info_files(data, VERSION, data, workers=workers)
         stages_s["data"] = time.perf_counter() - start
 
-    cfg = load_config(config, {"data_root": str(data)})
+    def demo_config() -> Config:
+        return load_config(
+            config,
+            {
+                "train_dataloader.dataset.ann_file": str(infos["train"]),
+                "test_dataloader.dataset.ann_file": str(infos["val"]),
+                **(options or {}),
+            },
+        )
+
     checkpoint = work_dir / "latest.pth"
     if not checkpoint.is_file():
         start = time.perf_counter()
-        checkpoint = train(cfg, work_dir, resume=(work_dir / "last_checkpoint").is_file())
+        checkpoint = train(demo_config(), work_dir, resume=(work_dir / "last_checkpoint").is_file())
         stages_s["train"] = time.perf_counter() - start
 
     start = time.perf_counter()
-    scores = evaluate(load_config(config), checkpoint, work_dir / "test", tuple(SENSORS))
+    scores = evaluate(demo_config(), checkpoint, work_dir / "test", tuple(SENSORS))
     stages_s["score"] = time.perf_counter() - start
 
     start = time.perf_counter()
-    frames = draw_frames(load_config(config), work_dir / "test" / "fused" / "results.json", work_dir / "frames")
+    frames = draw_frames(demo_config(), work_dir / "test" / "fused" / "results.json", work_dir / "frames")
     full = {name: json.loads((work_dir / "test" / name / "scores.json").read_text()) for name in scores}
     write_report(
         work_dir / "report.html",
@@ -77,7 +92,7 @@ def run_demo(
     return metrics
 
 
-def draw_frames(config: Any, results: str | Path, out: str | Path, count: int = PICTURES) -> list[Path]:
+def draw_frames(config: Config, results: str | Path, out: str | Path, count: int = PICTURES) -> list[Path]:
     """Pictures of `count` frames of the test set, evenly spaced, with ground truth and detections; their paths."""
     from mmdet3d.registry import DATASETS
 
@@ -89,7 +104,7 @@ def draw_frames(config: Any, results: str | Path, out: str | Path, count: int = 
     detections = read_results(results)
     step = max(1, len(dataset) // count)
     paths = []
-    for index in range(0, len(dataset), step)[:count]:
+    for index in tqdm(range(0, len(dataset), step)[:count], desc="pictures", unit="frame", disable=None):
         sample = dataset[index]
         picture = sample_picture(sample, dataset.metainfo["classes"], detections[sample["token"]])
         paths.append(write_png(Path(out) / f"{index:04d}.png", picture))

@@ -30,7 +30,9 @@ class LoadSweeps(BaseTransform):
 
     def __init__(self, sweeps: int = 9, every: int = 1, remove_close_m: float = 1.0) -> None:
         if sweeps < 0 or every < 1 or remove_close_m < 0:
-            raise ValueError(f"LoadSweeps: sweeps {sweeps}, every {every} or remove_close_m {remove_close_m} is too small")
+            raise ValueError(
+                f"LoadSweeps: sweeps {sweeps}, every {every} or remove_close_m {remove_close_m} is too small"
+            )
         self.sweeps, self.every, self.remove_close_m = sweeps, every, remove_close_m
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
