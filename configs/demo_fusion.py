@@ -76,7 +76,7 @@ model = dict(
             nms_radius_m=(1.0, 1.5, 1.5, 1.5, 1.5, 0.5, 0.5, 0.3, 0.3, 0.5),
         ),
     ),
-    loss=dict(type=CenterLoss, grid=grid, classes=10, box_weight=1.0, velocity_weight=0.4),
+    loss=dict(type=CenterLoss, grid=grid, classes=10, box_weight=1.0),
 )  # fmt: skip
 
 # The key sweep and those 0.25 and 0.5 s before it: few points, and time enough to see velocity.

@@ -57,6 +57,19 @@ __device__ inline Vector<T, N> load_channels(const T* row, int channel, int chan
     return channel < channels ? load_vector<T, N>(row + channel) : Vector<T, N>{};
 }
 
+// For shared memory, where store_vector must not be used.
+template <typename T>
+__device__ inline void store_shared(T* values, const Vector<T, 8>& vector) {
+#if defined(__CUDA_ARCH__)
+    const uint4 words = std::bit_cast<uint4>(vector);
+    const auto address = static_cast<std::uint32_t>(__cvta_generic_to_shared(values));
+    asm volatile("st.shared.v4.b32 [%0], {%1, %2, %3, %4};"
+                 :: "r"(address), "r"(words.x), "r"(words.y), "r"(words.z), "r"(words.w) : "memory");
+#else
+    *reinterpret_cast<Vector<T, 8>*>(values) = vector;
+#endif
+}
+
 // Length of a row, the largest power of two in it, and what is then left.
 struct Length {
     float length, power;
@@ -158,8 +171,8 @@ __device__ inline void load_others(Others<T, kWidth>& others, const AttentionTas
     }
 #pragma unroll
     for (int i = 0; i < kPieces; ++i) {
-        store_vector(&others.first[row][8 * (2 * i + half)], first[i]);
-        store_vector(&others.second[row][8 * (2 * i + half)], second[i]);
+        store_shared(&others.first[row][8 * (2 * i + half)], first[i]);
+        store_shared(&others.second[row][8 * (2 * i + half)], second[i]);
     }
     if (half == 0) {
         others.factor[row] = real ? factor : 0.0f;

@@ -13,9 +13,11 @@ from perception.fusion.decoder import conv_norm_relu
 from perception.geometry.grid import BEVGrid
 
 # Channels of the box regression: offset in the cell (x, y), height of the centre (m), log of length, width, height (m),
-# sine and cosine of the yaw, velocity (x, y, m/s).
+# sine and cosine of the yaw, velocity (x, y, in VELOCITY_UNIT_MPS).
 OFFSET, HEIGHT, LOG_SIZE, SIN_COS, VELOCITY = slice(0, 2), slice(2, 3), slice(3, 6), slice(6, 8), slice(8, 10)
 BOX_CHANNELS = 10
+# What traffic moves at, so that these channels are of the others' size and learn as fast.
+VELOCITY_UNIT_MPS = 8.0
 
 
 class HeadOutput(NamedTuple):
@@ -131,5 +133,6 @@ class CenterHead(nn.Module):
         # Beyond e^4 = 55 m no road user exists; the clamp keeps half precision finite.
         size = regression[..., LOG_SIZE].clamp(-4, 4).exp()
         yaw = torch.atan2(regression[..., 6], regression[..., 7])
-        parts = (torch.stack((x, y), -1), regression[..., HEIGHT], size, yaw[..., None], regression[..., VELOCITY])
+        velocity = regression[..., VELOCITY] * VELOCITY_UNIT_MPS
+        parts = (torch.stack((x, y), -1), regression[..., HEIGHT], size, yaw[..., None], velocity)
         return torch.cat(parts, dim=-1)

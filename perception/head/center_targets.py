@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from perception.geometry.grid import BEVGrid
-from perception.head.center_head import BOX_CHANNELS, SIN_COS, VELOCITY, HeadOutput
+from perception.head.center_head import BOX_CHANNELS, SIN_COS, VELOCITY, VELOCITY_UNIT_MPS, HeadOutput
 
 
 class CenterTargets(NamedTuple):
@@ -82,7 +82,7 @@ def center_targets(
         flat = (((sample * classes + labels)[:, None, None] * rows + y) * columns + x)[inside]
         heatmap.view(-1).scatter_reduce_(0, flat, value[inside], "amax")
 
-    yaw, velocity = boxes[:, 6:7], boxes[:, 7:9]
+    yaw, velocity = boxes[:, 6:7], boxes[:, 7:9] / VELOCITY_UNIT_MPS
     box = torch.cat(
         (position - torch.stack((column, row), 1), boxes[:, 2:3], boxes[:, 3:6].log(), yaw.sin(), yaw.cos(), velocity),
         dim=1,
@@ -107,7 +107,7 @@ class CenterLoss(nn.Module):
         grid: the head's grid.
         classes: number of classes.
         box_weight: weight of the box loss against the heatmap's (CenterPoint: 0.25).
-        velocity_weight: weight of the velocity within the box loss (CenterPoint: 0.2).
+        velocity_weight: weight of the velocity (per m/s) within the box loss (CenterPoint: 0.2).
         min_overlap, min_radius: of the Gaussians, in cells.
     """
 
@@ -126,7 +126,7 @@ class CenterLoss(nn.Module):
         self.grid, self.classes, self.box_weight = grid, classes, box_weight
         self.min_overlap, self.min_radius = min_overlap, min_radius
         code = torch.ones(BOX_CHANNELS)
-        code[VELOCITY] = velocity_weight
+        code[VELOCITY] = velocity_weight * VELOCITY_UNIT_MPS
         self.register_buffer("code_weight", code, persistent=False)
 
     def forward(
