@@ -91,7 +91,7 @@ train_pipeline = [
     # No mirroring: in so few steps, which way traffic drives is worth more than what does not depend on it.
     dict(type=BEVAugment, rotation_rad=(-0.2, 0.2), scale=(0.95, 1.05)),
     dict(type=RangeFilter, point_cloud_range=point_cloud_range),
-    dict(type=ModalityDropout, no_cameras=0.15, no_lidar=0.1, one_camera=0.05),
+    dict(type=ModalityDropout, no_cameras=0.1, no_lidar=0.1, one_camera=0.05),
     dict(type=PackFrame),
 ]  # fmt: skip
 test_pipeline = [
@@ -125,7 +125,7 @@ test_dataloader = dict(
 )
 test_evaluator = dict(type=NuScenesDetectionMetric, out_dir="work_dirs/demo/test", split="val")
 
-epochs = 9
+epochs = 8
 train_cfg = dict(type=EpochBasedTrainLoop, max_epochs=epochs)
 test_cfg = dict(type=TestLoop)
 optim_wrapper = dict(
