@@ -16,7 +16,7 @@ __device__ inline Vector<T, N> load_vector(const T* values) {
     return *reinterpret_cast<const Vector<T, N>*>(values);
 }
 
-// For `values` that begin at a multiple of the vector's size.
+// For `values` in global memory that begin at a multiple of the vector's size.
 template <typename T, int N>
 __device__ inline void store_vector(T* values, const Vector<T, N>& vector) {
 #if defined(__CUDA_ARCH__)
