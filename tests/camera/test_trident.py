@@ -8,8 +8,11 @@ from perception.camera.trident import TridentResNet
 
 
 def shake(net: nn.Module) -> None:
-    """Random batch-norm statistics, so that a mix-up of them cannot hide."""
+    """Random kernels, of which mmdet leaves some as the memory was, and batch-norm statistics: no mix-up can hide."""
     generator = torch.Generator().manual_seed(0)
+    for parameter in net.parameters():
+        if parameter.ndim == 4:
+            nn.init.kaiming_normal_(parameter, generator=generator)
     for module in net.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.running_mean.copy_(torch.randn(module.num_features, generator=generator) * 0.1)

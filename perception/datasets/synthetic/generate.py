@@ -31,7 +31,7 @@ from perception.datasets.synthetic.tables import (
 )
 from perception.datasets.synthetic.world import Scene, make_scene
 
-FORMAT = 2  # raise it when the same parameters would give other bytes
+FORMAT = 3  # raise it when the same parameters would give other bytes
 MARKER = "synthetic.json"
 ANNOTATION_RANGE_M = 75.0
 JPEG_QUALITY = 85
@@ -201,7 +201,8 @@ def _write_scene(task: _Task, advance: Callable[[int], object]) -> Tables:
     sweeps = round(KEYFRAME_PERIOD_S / SWEEP_PERIOD_S)
     _write_map(task.root / "maps" / f"{log}.png", scene)
     for keyframe in range(parameters.keyframes_per_scene):
-        for sweep in range(1 - sweeps if keyframe else 0, 0):
+        # The recording begins one period before the first key frame, so that it has its sweeps like any other.
+        for sweep in range(1 - sweeps if keyframe else -sweeps, 0):
             _write_sweep(task.root, tables, scanner, keyframe, sweep, start_us, rng)
         time_s = keyframe * KEYFRAME_PERIOD_S
         tables.add_sample(keyframe, start_us + round(time_s * 1e6))
@@ -230,7 +231,7 @@ def _write_sweep(
     points.tofile(root / filename)
     # As in nuScenes, a sweep belongs to the key frame that is closest in time.
     sweeps = round(KEYFRAME_PERIOD_S / SWEEP_PERIOD_S)
-    nearest = keyframe if -sweep <= sweeps // 2 else keyframe - 1
+    nearest = keyframe if -sweep <= sweeps // 2 else max(keyframe - 1, 0)
     tables.add_data(LIDAR, nearest, timestamp, scanner.scene.ego_pose(time_s), filename, is_key=sweep == 0)
     return points
 

@@ -84,18 +84,12 @@ def compile_geometry(shapes: list[Shape]) -> Geometry:
 
 def face_planes(vertices: np.ndarray, faces: list[tuple[int, ...]]) -> np.ndarray:
     """Planes [F,4] (outward unit normal, offset) of a convex body's faces."""
-    planes = []
-    for face in faces:
-        a, b, d = vertices[face[0]], vertices[face[1]], vertices[face[-1]]
-        normal = np.cross(b - a, d - a)
-        length = np.linalg.norm(normal)
-        if length < 1e-12:  # an edge that shrank to a point: use the diagonal
-            c = vertices[face[2]]
-            normal = np.cross(c - a, d - a)
-            length = np.linalg.norm(normal)
-        normal = normal / length
-        planes.append([*normal, normal @ a])
-    return np.array(planes)
+    a, b, c, d = (vertices[[face[k] for face in faces]] for k in (0, 1, 2, -1))
+    normal = np.cross(b - a, d - a)
+    # An edge that shrank to a point: use the diagonal.
+    normal = np.where(np.linalg.norm(normal, axis=1, keepdims=True) < 1e-12, np.cross(c - a, d - a), normal)
+    normal /= np.linalg.norm(normal, axis=1, keepdims=True)
+    return np.concatenate([normal, (normal * a).sum(axis=1, keepdims=True)], axis=1)
 
 
 def _solids(shapes: list[Shape], num_vertices: int, num_faces: int) -> SolidSet:

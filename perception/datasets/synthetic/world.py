@@ -16,7 +16,7 @@ from perception.datasets.synthetic.traffic import Lane, simulate_lane
 from perception.datasets.synthetic.weather import Weather, sample_weather
 
 STEP_S = 0.05
-_LEAD_S = 0.1  # cameras fire before the LiDAR's time
+_LEAD_S = KEYFRAME_PERIOD_S + 0.1  # sweeps are recorded before the first key frame, and cameras fire before the LiDAR
 _VIEW_M = 85.0
 _EGO_LENGTH_M = 4.1
 _TRAFFIC = {"car": 0.5, "truck": 0.12, "bus": 0.12, "trailer": 0.1, "motorcycle": 0.1, "construction_vehicle": 0.06}
