@@ -11,6 +11,7 @@ from torch.optim import AdamW
 from perception.camera.branch import CameraBranch
 from perception.camera.lift import ScaleAwareLift
 from perception.camera.neck import TridentNeck
+from perception.camera.semantics import SemanticHead
 from perception.camera.trident import TridentResNet
 from perception.datasets.nuscenes import NuScenesFusionDataset
 from perception.datasets.transforms import (
@@ -54,9 +55,9 @@ model = dict(
         type=PerceptionNetwork,
         lidar=dict(
             type=LidarBranch,
-            voxel_encoder=dict(type=VoxelEncoder, grid=grid, channels=(16, 32)),
+            voxel_encoder=dict(type=VoxelEncoder, grid=grid, channels=(16, 64)),
             backbone=dict(
-                type=SST, in_channels=32, channels=64, heads=4, hidden=128, blocks=2, window=(1, 10, 10),
+                type=SST, in_channels=64, channels=64, heads=4, hidden=128, blocks=2, window=(1, 10, 10),
                 grid=(1, 128, 128), conv_dilations=(),
             ),
         ),
@@ -67,16 +68,17 @@ model = dict(
             lift=dict(
                 type=ScaleAwareLift, in_channels=48, channels=32, grid=grid, depth_range_m=(1.0, 53.0), depth_bins=52
             ),
+            semantic=dict(type=SemanticHead, in_channels=48, classes=10),
         ),
-        fuser=dict(type=ConcatFuser, in_channels=(64, 32), channels=64),
-        decoder=dict(type=BEVDecoder, in_channels=64, channels=(64, 128), layers=(2, 4), out_channels=32),
+        fuser=dict(type=ConcatFuser, in_channels=(64, 42), channels=64),
+        decoder=dict(type=BEVDecoder, in_channels=64, channels=(64, 128), layers=(1, 4), out_channels=32),
         head=dict(
             type=CenterHead, in_channels=64, grid=grid, groups=(tuple(range(10)),), channels=64, candidates=300,
             # Half a typical width of each class.
             nms_radius_m=(1.0, 1.5, 1.5, 1.5, 1.5, 0.5, 0.5, 0.3, 0.3, 0.5),
         ),
     ),
-    loss=dict(type=CenterLoss, grid=grid, classes=10, box_weight=1.0),
+    loss=dict(type=CenterLoss, grid=grid, classes=10, box_weight=1.0, box_radius=1),
 )  # fmt: skip
 
 # The key sweep and those 0.25 and 0.5 s before it: few points, and time enough to see velocity.
@@ -125,7 +127,7 @@ test_dataloader = dict(
 )
 test_evaluator = dict(type=NuScenesDetectionMetric, out_dir="work_dirs/demo/test", split="val")
 
-epochs = 8
+epochs = 6
 train_cfg = dict(type=EpochBasedTrainLoop, max_epochs=epochs)
 test_cfg = dict(type=TestLoop)
 optim_wrapper = dict(

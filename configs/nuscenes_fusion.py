@@ -8,5 +8,5 @@ with read_base():
     from .nuscenes_camera import *  # noqa: F403
 
 model.network.update(  # noqa: F405
-    lidar=lidar, fuser=dict(type=ConcatFuser, in_channels=(128, 80), channels=128)  # noqa: F405
+    lidar=lidar, fuser=dict(type=ConcatFuser, in_channels=(128, 90), channels=128)  # noqa: F405
 )  # fmt: skip

@@ -14,6 +14,7 @@ from torch.optim import AdamW
 from perception.camera.branch import CameraBranch
 from perception.camera.lift import ScaleAwareLift
 from perception.camera.neck import TridentNeck
+from perception.camera.semantics import SemanticHead
 from perception.camera.trident import TridentResNet
 from perception.datasets.nuscenes import NuScenesFusionDataset
 from perception.datasets.transforms import ImageAugment, LoadCameras, LoadSweeps, PackFrame, RangeFilter
@@ -62,12 +63,13 @@ model = dict(
             lift=dict(
                 type=ScaleAwareLift, in_channels=48, channels=32, grid=grid, depth_range_m=(1.0, 51.0), depth_bins=25
             ),
+            semantic=dict(type=SemanticHead, in_channels=48, classes=10),
         ),
-        fuser=dict(type=ConcatFuser, in_channels=(64, 32), channels=64),
+        fuser=dict(type=ConcatFuser, in_channels=(64, 42), channels=64),
         decoder=dict(type=BEVDecoder, in_channels=64, channels=(64, 96), layers=(2, 3), out_channels=48),
         head=dict(type=CenterHead, in_channels=96, grid=grid, groups=(tuple(range(10)),), channels=64),
     ),
-    loss=dict(type=CenterLoss, grid=grid, classes=10, box_weight=1.0),
+    loss=dict(type=CenterLoss, grid=grid, classes=10, box_weight=1.0, box_radius=1),
 )  # fmt: skip
 
 load = [
@@ -105,7 +107,7 @@ val_evaluator = test_evaluator = dict(
     type=NuScenesDetectionMetric, out_dir="work_dirs/one-frame/val", split="mini_train"
 )
 
-epochs = 5
+epochs = 8
 train_cfg = dict(type=EpochBasedTrainLoop, max_epochs=epochs, val_interval=epochs)
 val_cfg = dict(type=ValLoop)
 test_cfg = dict(type=TestLoop)

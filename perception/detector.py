@@ -16,6 +16,7 @@ from mmdet3d.structures import Det3DDataSample, LiDARInstance3DBoxes
 from mmengine.model import BaseDataPreprocessor
 from mmengine.structures import InstanceData
 
+from perception.camera.semantics import cell_labels
 from perception.engine.build import build
 from perception.head.center_targets import CenterLoss
 from perception.model import Frames, PerceptionNetwork
@@ -66,7 +67,7 @@ class FusionDetector(Base3DDetector):
     Args:
         network: the network, or its config.
         loss: the centre head's loss, or its config.
-        depth_weight: weight of the depth supervision by LiDAR points (with cameras).
+        depth_weight, semantic_weight: weights of the supervision by LiDAR points in the images, of depths and classes.
         score_threshold: predictions below it are not reported.
     """
 
@@ -75,6 +76,7 @@ class FusionDetector(Base3DDetector):
         network: PerceptionNetwork | dict[str, Any],
         loss: CenterLoss | dict[str, Any],
         depth_weight: float = 1.0,
+        semantic_weight: float = 1.0,
         score_threshold: float = 0.02,
         data_preprocessor: dict[str, Any] | None = None,
         init_cfg: dict[str, Any] | None = None,
@@ -82,7 +84,7 @@ class FusionDetector(Base3DDetector):
         super().__init__(data_preprocessor or {"type": FramePreprocessor}, init_cfg)
         self.network: PerceptionNetwork = build(network)
         self.criterion: CenterLoss = build(loss)
-        self.depth_weight, self.score_threshold = depth_weight, score_threshold
+        self.depth_weight, self.semantic_weight, self.score_threshold = depth_weight, semantic_weight, score_threshold
 
     def loss(self, batch_inputs: Frames, batch_data_samples: list[Det3DDataSample], **kwargs: Any) -> dict[str, Tensor]:
         """Losses by name. Each sample's gt_instances_3d: bboxes_3d [K,9] (velocity may be NaN) and labels_3d [K]."""
@@ -90,9 +92,15 @@ class FusionDetector(Base3DDetector):
         output = self.network(frames)
         boxes, labels, sample = _ground_truth(batch_data_samples)
         losses: dict[str, Tensor] = self.criterion(output.head, boxes, labels, sample, self.network.head.group_of_class)
-        if output.depth_logits is not None and self.network.camera is not None:
-            depth = self.network.camera.lift.depth_loss(output.depth_logits, output.measured_depth, frames.camera_mask)
+        camera = self.network.camera
+        if camera is not None and output.depth_logits is not None and output.measured is not None:
+            depth = camera.lift.depth_loss(output.depth_logits, output.measured.bin, frames.camera_mask)
             losses["loss_depth"] = self.depth_weight * depth
+            if camera.semantic is not None and output.semantic_logits is not None:
+                classes = camera.semantic.classes
+                seen = cell_labels(output.measured, frames.points, boxes, labels, sample, classes)
+                semantic = camera.semantic.loss(output.semantic_logits, seen, frames.camera_mask)
+                losses["loss_semantic"] = self.semantic_weight * semantic
         return losses
 
     def predict(

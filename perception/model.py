@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from perception.camera.branch import CameraBranch
+from perception.camera.lift import MeasuredCells
 from perception.fusion.decoder import BEVDecoder
 from perception.fusion.fuser import ConcatFuser
 from perception.head.center_head import CenterHead, Detections, HeadOutput
@@ -36,11 +37,13 @@ class Frames(NamedTuple):
 
 
 class NetworkOutput(NamedTuple):
-    """The head's output and, with cameras, the depth logits [B,N,D,h,w] and the bins [B,N,h,w] that supervise them."""
+    """The head's output and, with cameras, what is supervised in the image: depth logits [B,N,D,h,w], semantic logits
+    [B,N,classes+1,h,w] where the branch has that head, and what the LiDAR measured there."""
 
     head: HeadOutput
     depth_logits: Tensor | None
-    measured_depth: Tensor | None
+    semantic_logits: Tensor | None
+    measured: MeasuredCells | None
 
 
 class PerceptionNetwork(nn.Module):
@@ -68,7 +71,8 @@ class PerceptionNetwork(nn.Module):
         self.fuser, self.decoder, self.head = fuser, decoder, head
 
     def forward(self, frames: Frames) -> NetworkOutput:
-        maps, present, depth_logits, measured = [], [], None, None
+        maps, present = [], []
+        depth_logits = semantic_logits = measured = None
         batch_size = frames.lidar_mask.shape[0]
         if self.lidar is not None:
             maps.append(self.lidar(frames.points, frames.point_batch, batch_size))
@@ -76,14 +80,17 @@ class PerceptionNetwork(nn.Module):
         if self.camera is not None:
             if self.lidar is not None or self.training:
                 image_hw = (frames.images.shape[-2], frames.images.shape[-1])
-                measured = self.camera.lift.measured_depth(
+                measured = self.camera.lift.measure(
                     frames.points, frames.point_batch, frames.image_from_lidar, image_hw
                 )
-            guide = measured if self.lidar is not None else None
-            bev, depth_logits = self.camera(frames.images, frames.image_from_lidar, frames.camera_mask, guide)
+            guide = measured.bin if measured is not None and self.lidar is not None else None
+            bev, depth_logits, semantic_logits = self.camera(
+                frames.images, frames.image_from_lidar, frames.camera_mask, guide
+            )
             maps.append(bev)
             present.append(frames.camera_mask.any(dim=1))
-        return NetworkOutput(self.head(self.decoder(self.fuser(maps, present))), depth_logits, measured)
+        head = self.head(self.decoder(self.fuser(maps, present)))
+        return NetworkOutput(head, depth_logits, semantic_logits, measured)
 
     @torch.no_grad()
     def detect(self, frames: Frames) -> Detections:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 
 from perception.camera.lift import ScaleAwareLift
 from perception.camera.neck import TridentNeck
+from perception.camera.semantics import SemanticHead
 from perception.camera.trident import TridentResNet
 
 # ImageNet's mean and deviation of RGB values 0..255, which the pretrained checkpoints expect.
@@ -14,28 +17,43 @@ IMAGE_MEAN = (123.675, 116.28, 103.53)
 IMAGE_STD = (58.395, 57.12, 57.375)
 
 
+class CameraOutput(NamedTuple):
+    """Attributes:
+    bev: [B,C,Y,X].
+    depth_logits: [B,N,D,h,w], from the images alone.
+    semantic_logits: [B,N,classes+1,h,w], the last one background; None without a semantic head.
+    """
+
+    bev: Tensor
+    depth_logits: Tensor
+    semantic_logits: Tensor | None
+
+
 class CameraBranch(nn.Module):
-    """Any number of cameras to one BEV map; a missing camera contributes nothing."""
+    """Any number of cameras to one BEV map; a missing camera contributes nothing.
+
+    Args:
+        backbone, neck, lift: the parts.
+        semantic: if given, the class probabilities that it sees are lifted beside the features: so many channels more.
+    """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, backbone: TridentResNet, neck: TridentNeck, lift: ScaleAwareLift) -> None:
+    def __init__(
+        self, backbone: TridentResNet, neck: TridentNeck, lift: ScaleAwareLift, semantic: SemanticHead | None = None
+    ) -> None:
         super().__init__()
-        self.backbone, self.neck, self.lift = backbone, neck, lift
-        self.out_channels = lift.out_channels
+        self.backbone, self.neck, self.lift, self.semantic = backbone, neck, lift, semantic
+        self.out_channels = lift.out_channels + (semantic.classes if semantic is not None else 0)
         self.register_buffer("mean", torch.tensor(IMAGE_MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(IMAGE_STD).view(3, 1, 1), persistent=False)
 
     def forward(
         self, images: Tensor, image_from_lidar: Tensor, camera_mask: Tensor, measured: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
+    ) -> CameraOutput:
         """images [B,N,3,H,W] uint8 or float RGB 0..255, image_from_lidar [B,N,4,4], camera_mask [B,N] bool, and where
-        a LiDAR is at hand its depths, `measured` [B,N,H/8,W/8] int64 (ScaleAwareLift.measured_depth).
-
-        Returns:
-            BEV [B,C,Y,X] and depth logits [B,N,D,H/8,W/8].
-        """
+        a LiDAR is at hand its depth bins, `measured` [B,N,H/8,W/8] int64 (ScaleAwareLift.measure)."""
         batch, cameras = images.shape[:2]
         # A missing camera may come with any matrix; the identity can be inverted.
         identity = torch.eye(4, device=images.device, dtype=image_from_lidar.dtype)
@@ -43,5 +61,9 @@ class CameraBranch(nn.Module):
         x = (images.flatten(0, 1).float() - self.mean) / self.std
         features = self.neck(*self.backbone(x.contiguous(memory_format=torch.channels_last)))
         features = features.unflatten(1, (batch, cameras))
-        out: tuple[Tensor, Tensor] = self.lift(features, image_from_lidar, camera_mask, measured)
-        return out
+        semantic_logits = painted = None
+        if self.semantic is not None:
+            semantic_logits = self.semantic(features)
+            painted = semantic_logits.float().softmax(dim=2)[:, :, :-1]
+        bev, depth_logits = self.lift(features, image_from_lidar, camera_mask, measured, painted)
+        return CameraOutput(bev, depth_logits, semantic_logits)

@@ -7,6 +7,7 @@ for a range of depths. Each depth bin therefore weights the branches, starting f
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,18 @@ from perception.ops.bev_pool import bev_pool, pool_index
 # Depths (m) at which a car-sized object (2 m) spans 96, 48 and 16 px for a focal length of about 400 px: the centres of
 # the branches' valid ranges. They only start the learned choice.
 BRANCH_DEPTHS_M = (8.0, 17.0, 45.0)
+
+
+class MeasuredCells(NamedTuple):
+    """What the LiDAR's key sweep says of every feature cell.
+
+    Attributes:
+        bin: [B,N,h,w] int64, the depth bin of the nearest point in the cell; -1 where there is none.
+        point: [B,N,h,w] int64, the row of that point; -1 where there is none.
+    """
+
+    bin: Tensor
+    point: Tensor
 
 
 class ScaleAwareLift(nn.Module):
@@ -71,7 +84,12 @@ class ScaleAwareLift(nn.Module):
         self.measured_gain = nn.Parameter(torch.tensor(5.0))
 
     def forward(
-        self, features: Tensor, image_from_lidar: Tensor, camera_mask: Tensor, measured: Tensor | None = None
+        self,
+        features: Tensor,
+        image_from_lidar: Tensor,
+        camera_mask: Tensor,
+        measured: Tensor | None = None,
+        painted: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Lift.
 
@@ -79,11 +97,12 @@ class ScaleAwareLift(nn.Module):
             features: [R,B,N,C,h,w] of every branch, batch and camera.
             image_from_lidar: [B,N,4,4], (u d, v d, d, 1) = image_from_lidar (x, y, z, 1), for the network's image.
             camera_mask: [B,N] bool, False where the camera is missing.
-            measured: [B,N,h,w] int64, the bin of `measured_depth`, -1 where the LiDAR says nothing; None without LiDAR.
+            measured: [B,N,h,w] int64, the bin of `measure`, -1 where the LiDAR says nothing; None without LiDAR.
                 Where it is known, that bin's logit is raised by a learned amount.
+            painted: [B,N,K,h,w], further channels to lift as they are, the same for every branch.
 
         Returns:
-            BEV map [B,C',Y,X] and depth logits [B,N,D,h,w], predicted from the images alone.
+            BEV map [B,C'+K,Y,X] and depth logits [B,N,D,h,w], predicted from the images alone.
         """
         branches, batch = features.shape[:2]
         logits = self.depth_logits(features, image_from_lidar)
@@ -94,7 +113,11 @@ class ScaleAwareLift(nn.Module):
         depth = guided.softmax(dim=2) * camera_mask[:, :, None, None, None]
         # [R,B,N,D,h,w]: the branches enter the pooling as further views of the same rays.
         weighted = self.branch_logits.softmax(dim=0)[:, None, None, :, None, None] * depth
-        context = self.feature_net(features.flatten(0, 2)).permute(0, 2, 3, 1)
+        context = self.feature_net(features.flatten(0, 2))
+        if painted is not None:
+            again = painted.flatten(0, 1).to(context.dtype).repeat(branches, 1, 1, 1)
+            context = torch.cat((context, again), dim=1)
+        context = context.permute(0, 2, 3, 1)
         cell = self._cells(image_from_lidar, features.shape[-2:])
         cell = cell.expand(branches, *cell.shape).flatten(0, 2)
         _, rows, columns = self.grid.shape
@@ -130,35 +153,41 @@ class ScaleAwareLift(nn.Module):
         return torch.where(cell >= 0, cell + sample, -1).view(batch, cameras, self.depth_bins, height, width)
 
     @torch.no_grad()
-    def measured_depth(
+    def measure(
         self,
         points: Tensor,  # [P,5]
         point_batch: Tensor,  # [P] int64
         image_from_lidar: Tensor,  # [B,N,4,4]
         image_hw: tuple[int, int],  # of the network's image
-    ) -> Tensor:  # [B,N,h,w] int64
-        """Depth bin of the nearest point of the key sweep in every feature cell; -1 where there is none.
+    ) -> MeasuredCells:
+        """The nearest point of the key sweep in every feature cell.
 
         Older sweeps would put moving objects where they were.
         """
         height, width = image_hw[0] // self.stride, image_hw[1] // self.stride
         batch, cameras = image_from_lidar.shape[:2]
-        homogeneous = F.pad(points[:, :3], (0, 1), value=1.0)
+        key = (points[:, 4] == 0).nonzero().flatten()
+        homogeneous = F.pad(points[key, :3], (0, 1), value=1.0)
         # Every point through every camera of the batch, then those of its own sample: no matrix per point.
-        everywhere = (homogeneous @ image_from_lidar[:, :, :3].flatten(0, 2).T).view(len(points), batch, cameras * 3)
-        own = everywhere.take_along_dim(point_batch[:, None, None], dim=1)
-        uvd = own.view(len(points), cameras, 3)
+        everywhere = (homogeneous @ image_from_lidar[:, :, :3].flatten(0, 2).T).view(len(key), batch, cameras * 3)
+        own = everywhere[torch.arange(len(key), device=points.device), point_batch[key]]
+        uvd = own.view(len(key), cameras, 3)
         d = uvd[..., 2]
         column = ((uvd[..., 0] / d + 0.5) / self.stride).floor()
         row = ((uvd[..., 1] / d + 0.5) / self.stride).floor()
         bins = ((d - self.near_m) / self.step_m).floor()
-        seen = (points[:, 4:] == 0) & (d > 0) & (bins >= 0) & (bins < self.depth_bins)
+        seen = (d > 0) & (bins >= 0) & (bins < self.depth_bins)
         seen &= (column >= 0) & (column < width) & (row >= 0) & (row < height)
         camera = torch.arange(cameras, device=points.device).expand_as(d)
-        flat = ((point_batch[:, None] * cameras + camera) * height + row.long()) * width + column.long()
-        target = torch.full((batch * cameras * height * width,), self.depth_bins, device=points.device)
-        target = target.scatter_reduce(0, flat[seen], bins[seen].long(), "amin")
-        return torch.where(target < self.depth_bins, target, -1).view(batch, cameras, height, width)
+        flat = ((point_batch[key, None] * cameras + camera) * height + row.long()) * width + column.long()
+        # By depth first, then by row: the least number of a cell names both.
+        count = max(len(points), 1)
+        rank = bins.long() * count + key[:, None]
+        none = self.depth_bins * count
+        nearest = torch.full((batch * cameras * height * width,), none, device=points.device)
+        nearest = nearest.scatter_reduce(0, flat[seen], rank[seen], "amin").view(batch, cameras, height, width)
+        hit = nearest < none
+        return MeasuredCells(torch.where(hit, nearest // count, -1), torch.where(hit, nearest % count, -1))
 
     def depth_loss(self, logits: Tensor, targets: Tensor, camera_mask: Tensor) -> Tensor:
         """Cross-entropy of the depth bins where a LiDAR point is seen; zero when none is."""

@@ -15,9 +15,12 @@ from perception.head.center_head import BOX_CHANNELS, SIN_COS, VELOCITY, VELOCIT
 class CenterTargets(NamedTuple):
     """Attributes:
     heatmap: [B,classes,Y,X] float32, a Gaussian of height 1 at each object's cell.
-    sample, label, cell: [K] int64 of each box inside the map; cell is flat.
-    box: [K,10] float32 regression target.
-    weight: [K,10] float32; zero where the target is unknown (velocity without neighbouring frames).
+    sample, label, cell: [T] int64 of each cell that regresses a box; cell is flat. With box_radius 0 these are the
+        cells of the K boxes inside the map.
+    box: [T,10] float32 regression target.
+    weight: [T,10] float32, over the cells of a box 1 in all; zero where the target is unknown (velocity without
+        neighbouring frames).
+    boxes: K.
     """
 
     heatmap: Tensor
@@ -26,6 +29,7 @@ class CenterTargets(NamedTuple):
     cell: Tensor
     box: Tensor
     weight: Tensor
+    boxes: int
 
 
 def gaussian_radius(length: Tensor, width: Tensor, min_overlap: float) -> Tensor:
@@ -53,8 +57,13 @@ def center_targets(
     grid: BEVGrid,
     min_overlap: float = 0.1,
     min_radius: int = 1,
+    box_radius: int = 0,
 ) -> CenterTargets:
-    """Targets of a batch of boxes; those whose centre lies outside the grid's rows and columns are left out."""
+    """Targets of a batch of boxes; those whose centre lies outside the grid's rows and columns are left out.
+
+    The box is regressed at its own cell and at those up to `box_radius` from it, which sees more of the map per step
+    and forgives a peak beside its cell (as AFDet's offset map, Ge et al., 2020).
+    """
     _, rows, columns = grid.shape
     position = torch.stack(
         (
@@ -82,13 +91,24 @@ def center_targets(
         flat = (((sample * classes + labels)[:, None, None] * rows + y) * columns + x)[inside]
         heatmap.view(-1).scatter_reduce_(0, flat, value[inside], "amax")
 
+    reach = torch.arange(-box_radius, box_radius + 1, device=boxes.device)
+    dy, dx = (d.flatten() for d in torch.meshgrid(reach, reach, indexing="ij"))
+    share = torch.exp(-(dx * dx + dy * dy) / 2.0)
+    y, x = row[:, None] + dy, column[:, None] + dx
+    inside = (y >= 0) & (y < rows) & (x >= 0) & (x < columns)
+    share = share * inside
+    share = (share / share.sum(dim=1, keepdim=True))[inside]
+    which = torch.arange(len(boxes), device=boxes.device)[:, None].expand_as(inside)[inside]
+    boxes, position, y, x = boxes[which], position[which], y[inside], x[inside]
+
     yaw, velocity = boxes[:, 6:7], boxes[:, 7:9] / VELOCITY_UNIT_MPS
     box = torch.cat(
-        (position - torch.stack((column, row), 1), boxes[:, 2:3], boxes[:, 3:6].log(), yaw.sin(), yaw.cos(), velocity),
+        (position - torch.stack((x, y), 1), boxes[:, 2:3], boxes[:, 3:6].log(), yaw.sin(), yaw.cos(), velocity),
         dim=1,
     )
-    weight = torch.isfinite(box).float()
-    return CenterTargets(heatmap, sample, labels, row * columns + column, box.nan_to_num(0.0, 0.0, 0.0), weight)
+    weight = torch.isfinite(box) * share[:, None]
+    box = box.nan_to_num(0.0, 0.0, 0.0)
+    return CenterTargets(heatmap, sample[which], labels[which], y * columns + x, box, weight, len(labels))
 
 
 def gaussian_focal_loss(logits: Tensor, target: Tensor) -> Tensor:
@@ -109,6 +129,7 @@ class CenterLoss(nn.Module):
         box_weight: weight of the box loss against the heatmap's (CenterPoint: 0.25).
         velocity_weight: weight of the velocity (per m/s) within the box loss (CenterPoint: 0.2).
         min_overlap, min_radius: of the Gaussians, in cells.
+        box_radius: how far from an object's cell its box is learnt too, in cells.
     """
 
     code_weight: Tensor
@@ -121,10 +142,11 @@ class CenterLoss(nn.Module):
         velocity_weight: float = 0.2,
         min_overlap: float = 0.1,
         min_radius: int = 1,
+        box_radius: int = 0,
     ) -> None:
         super().__init__()
         self.grid, self.classes, self.box_weight = grid, classes, box_weight
-        self.min_overlap, self.min_radius = min_overlap, min_radius
+        self.min_overlap, self.min_radius, self.box_radius = min_overlap, min_radius, box_radius
         code = torch.ones(BOX_CHANNELS)
         code[VELOCITY] = velocity_weight * VELOCITY_UNIT_MPS
         self.register_buffer("code_weight", code, persistent=False)
@@ -135,9 +157,9 @@ class CenterLoss(nn.Module):
         """Losses by name for boxes [K,9], labels [K] and sample [K] of the whole batch."""
         batch = output.heatmap.shape[0]
         target = center_targets(
-            boxes, labels, sample, batch, self.classes, self.grid, self.min_overlap, self.min_radius
+            boxes, labels, sample, batch, self.classes, self.grid, self.min_overlap, self.min_radius, self.box_radius
         )
-        count = max(len(target.cell), 1)
+        count = max(target.boxes, 1)
         heatmap = gaussian_focal_loss(output.heatmap, target.heatmap) / count
         regression = output.box.float().flatten(3)[target.sample, group_of_class[target.label], :, target.cell]
         error = (regression - target.box).abs() * target.weight * self.code_weight

@@ -47,7 +47,8 @@ def test_measured_depth_equals_a_loop() -> None:
     points[:, :3] = (torch.rand(300, 3, generator=generator) - 0.5) * torch.tensor([30.0, 40.0, 6.0])
     matrix = forward_camera()
     points[200:, 4] = 0.05  # of an older sweep
-    got = lift.measured_depth(points, torch.zeros(300, dtype=torch.long), matrix[None, None], (32, 64))[0, 0]
+    measured = lift.measure(points, torch.zeros(300, dtype=torch.long), matrix[None, None], (32, 64))
+    got, point = measured.bin[0, 0], measured.point[0, 0]
     expected = torch.full((4, 8), -1)
     for x, y, z in points[:200, :3].tolist():
         u, v, d, _ = (matrix @ torch.tensor([x, y, z, 1.0])).tolist()
@@ -58,12 +59,17 @@ def test_measured_depth_equals_a_loop() -> None:
             old = int(expected[row, column])
             expected[row, column] = int(d - 1.0) if old < 0 else min(old, int(d - 1.0))
     assert torch.equal(got, expected)
+    assert torch.equal(point >= 0, got >= 0)
+    row, column = (got >= 0).nonzero().unbind(1)
+    nearest = torch.cat((points[point[row, column], :3], torch.ones(len(row), 1)), dim=1) @ matrix.T
+    assert torch.equal((nearest[:, 2] - 1.0).floor().long(), got[row, column])
+    assert torch.equal(((nearest[:, 0] / nearest[:, 2] + 0.5) / 8).floor().long(), column)
 
 
 def test_measured_depth_takes_each_point_through_the_cameras_of_its_own_sample() -> None:
     lift = ScaleAwareLift(4, 6, GRID, (1.0, 17.0), 16)
     points = torch.tensor([[0.0, 5.5, 0.1, 0, 0], [0.0, 9.5, 0.1, 0, 0]])
-    got = lift.measured_depth(points, torch.tensor([1, 0]), forward_camera().expand(2, 3, 4, 4), (32, 64))
+    got = lift.measure(points, torch.tensor([1, 0]), forward_camera().expand(2, 3, 4, 4), (32, 64)).bin
     assert got[0].max() == 8 and got[1].max() == 4
     assert ((got >= 0).sum(dim=(2, 3)) == 1).all()
 

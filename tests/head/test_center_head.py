@@ -71,6 +71,19 @@ def test_decode_inverts_the_targets(groups: tuple[tuple[int, ...], ...]) -> None
             assert detections.labels[b, found][error.argmin()] == label
 
 
+def test_neighbouring_cells_regress_the_same_box() -> None:
+    boxes, labels, sample = some_boxes(30, seed=2)
+    target = center_targets(boxes, labels, sample, 2, 3, GRID, box_radius=1)
+    assert target.boxes < len(target.cell) <= 9 * target.boxes
+    # Decoded at its own cell, every target is one of the boxes, and the shares of a box add up to one.
+    head = CenterHead(8, GRID, ((0, 1, 2),), channels=8)
+    decoded = head._boxes(target.box, target.cell % 80, target.cell // 80)
+    error = (decoded[:, None] - boxes[None]).abs().amax(2)
+    assert error.amin(1).max() < 1e-3
+    shares = torch.zeros(30).index_add_(0, error.argmin(1), target.weight[:, 0])
+    assert torch.allclose(shares[shares > 0], torch.ones(target.boxes), atol=1e-5)
+
+
 def test_class_order_survives_groups() -> None:
     head = CenterHead(4, GRID, ((2, 0), (1,)), channels=4)
     with torch.no_grad():
