@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Make a data set ready for training: info files of a nuScenes dataroot, or a whole synthetic dataroot."""
+"""Make a data set ready for training: info files of a nuScenes dataroot, a database of its objects, a synthetic set."""
 
 import argparse
 import sys
@@ -12,6 +12,9 @@ EXAMPLES = """examples:
 
   # a synthetic data set in nuScenes' own format, with its info files; no download
   tools/create_data.py synthetic --out data/synthetic --train-scenes 30 --val-scenes 8
+
+  # the annotated objects with their points, for configs that paste them into training samples
+  tools/create_data.py gt-database --ann-file data/nuscenes/nuscenes_infos_train.json --out data/nuscenes/gt_database
 """
 
 
@@ -19,7 +22,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="{nuscenes,synthetic}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="{nuscenes,synthetic,gt-database}")
 
     nuscenes = commands.add_parser("nuscenes", help="info files of a nuScenes dataroot")
     nuscenes.add_argument(
@@ -39,9 +42,21 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--seed", type=int, default=0, help="the same seed gives the same bytes (default: %(default)s)"
     )
 
-    for command in (nuscenes, synthetic):
+    database = commands.add_parser("gt-database", help="annotated objects with their points, to paste while training")
+    database.add_argument("--ann-file", type=Path, required=True, help="info file of the samples to train on")
+    database.add_argument("--out", type=Path, required=True, help="folder for points.bin and index.jsonl")
+    database.add_argument("--root", type=Path, help="dataroot (default: the one that the info file records)")
+    database.add_argument(
+        "--every", type=int, default=1, help="take every n-th previous sweep, as the config (default: %(default)s)"
+    )
+    database.add_argument(
+        "--min-points", type=int, default=5, help="leave out objects with fewer points (default: %(default)s)"
+    )
+
+    # LoadSweeps of the full-size configs takes nine; info files list one more.
+    for command, sweeps in ((nuscenes, 10), (synthetic, 10), (database, 9)):
         command.add_argument(
-            "--sweeps", type=int, default=10, help="previous sweeps per key frame (default: %(default)s)"
+            "--sweeps", type=int, default=sweeps, help="previous sweeps per key frame (default: %(default)s)"
         )
         command.add_argument("--workers", type=int, default=1, help="processes (default: %(default)s)")
         command.add_argument("--quiet", action="store_true", help="no progress bars, only the result")
@@ -53,21 +68,45 @@ def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     started_s = time.monotonic()
     try:
-        if args.command == "synthetic":
-            args.root, args.version = args.out, make_synthetic(args)
-        # Imported here and below, not above: --help should not wait for numpy and the devkit.
-        from perception.datasets.nuscenes_infos import create_info_files
-
-        written = create_info_files(
-            args.root, args.version, args.out, args.sweeps, args.workers, progress=not args.quiet
-        )
+        written = make_database(args) if args.command == "gt-database" else make_infos(args)
     except (OSError, ValueError) as error:
         print(f"create_data: error: {error}", file=sys.stderr)
         return 1
-    for path in written.values():
-        print(path)
+    for line in written:
+        print(line)
     print(f"done in {time.monotonic() - started_s:.1f} s")
     return 0
+
+
+# Below, imports are in the functions: --help should not wait for numpy, torch and the devkit.
+
+
+def make_infos(args: argparse.Namespace) -> list[str]:
+    """Info files of a dataroot, which is generated first where it is the synthetic one; returns their paths."""
+    from perception.datasets.nuscenes_infos import create_info_files
+
+    if args.command == "synthetic":
+        args.root, args.version = args.out, make_synthetic(args)
+    written = create_info_files(args.root, args.version, args.out, args.sweeps, args.workers, progress=not args.quiet)
+    return [str(path) for path in written.values()]
+
+
+def make_database(args: argparse.Namespace) -> list[str]:
+    """Cut the objects of an info file out of their frames; returns the database's path and its size."""
+    from perception.datasets.gt_cutting import create_gt_database
+
+    counts = create_gt_database(
+        args.ann_file,
+        args.out,
+        args.root,
+        sweeps=args.sweeps,
+        every=args.every,
+        min_points=args.min_points,
+        workers=args.workers,
+        progress=not args.quiet,
+    )
+    objects = ", ".join(f"{name} {count}" for name, count in sorted(counts.items()))
+    return [str(args.out), f"{sum(counts.values())} objects: {objects}"]
 
 
 def make_synthetic(args: argparse.Namespace) -> str:

@@ -25,20 +25,23 @@ data_root = "data/nuscenes"
 point_cloud_range = [-54.0, -54.0, -5.0, 54.0, 54.0, 3.0]
 image_hw = (256, 704)  # BEVFusion's image size
 
-load = [dict(type=LoadSweeps, sweeps=9), dict(type=LoadCameras, min_hw=image_hw)]
+load_lidar = dict(type=LoadSweeps, sweeps=9)
+load = [load_lidar, dict(type=LoadCameras, min_hw=image_hw)]
+load_boxes = dict(type=LoadAnnotations3D, with_bbox_3d=True, with_label_3d=True)
+# CenterPoint's: +-22.5 degrees and +-5 %; BEVFusion's shift.
+move_scene = dict(
+    type=BEVAugment, rotation_rad=(-0.3927, 0.3927), scale=(0.95, 1.05), translation_std_m=(0.5, 0.5, 0.5),
+    flip_x=0.5, flip_y=0.5,
+)  # fmt: skip
 train_pipeline = [
     *load,
-    dict(type=LoadAnnotations3D, with_bbox_3d=True, with_label_3d=True),
+    load_boxes,
     # BEVFusion's image augmentation: 0.38..0.55 of the recorded size, where 0.44 fits the width.
     dict(
         type=ImageAugment, size_hw=image_hw, scale=(0.86, 1.25), crop_x=(0.0, 1.0), crop_y=(1.0, 1.0), flip=0.5,
         rotate_rad=(-0.0942, 0.0942),
     ),
-    # CenterPoint's: +-22.5 degrees and +-5 %; BEVFusion's shift.
-    dict(
-        type=BEVAugment, rotation_rad=(-0.3927, 0.3927), scale=(0.95, 1.05), translation_std_m=(0.5, 0.5, 0.5),
-        flip_x=0.5, flip_y=0.5,
-    ),
+    move_scene,
     dict(type=RangeFilter, point_cloud_range=point_cloud_range),
     dict(type=ModalityDropout, no_cameras=0.1, no_lidar=0.1, one_camera=0.1),
     dict(type=PackFrame),

@@ -7,8 +7,8 @@ are pickles; they are read by an unpickler that builds numpy arrays and plain co
 import json
 import os
 import pickle
-from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -18,6 +18,9 @@ from perception.geometry import invert
 
 INFO_VERSION = "1.1"
 POINT_FEATURES = 5  # a nuScenes point: x y z intensity ring, float32
+# The lines before and after the samples of an info file, by which it can be read one sample at a time.
+_LIST_OPENS, _LIST_CLOSES = '"data_list": [', "]}"
+_PICKLES = (".pkl", ".pickle")
 
 
 def write_info_file(path: str | Path, metainfo: dict[str, Any], samples: Iterable[str]) -> int:
@@ -31,10 +34,10 @@ def write_info_file(path: str | Path, metainfo: dict[str, Any], samples: Iterabl
     count = 0
     try:
         with open(temporary, "w", encoding="utf-8") as file:
-            file.write('{"metainfo": ' + json.dumps(metainfo, allow_nan=False) + ',\n"data_list": [')
+            file.write('{"metainfo": ' + json.dumps(metainfo, allow_nan=False) + ",\n" + _LIST_OPENS)
             for count, sample in enumerate(samples, start=1):
                 file.write((",\n" if count > 1 else "\n") + sample)
-            file.write("\n]}\n")
+            file.write("\n" + _LIST_CLOSES + "\n")
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
@@ -52,7 +55,7 @@ def read_info_file(path: str | Path) -> tuple[dict[str, Any], list[dict[str, Any
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no info file {path}; make it with tools/create_data.py")
-    content = _read_pickle(path) if path.suffix in (".pkl", ".pickle") else _read_json(path)
+    content = _read_pickle(path) if path.suffix in _PICKLES else _read_json(path)
     if isinstance(content, dict) and "infos" in content:
         raise ValueError(
             f"{path} has the layout that mmdet3d used before version 1.1; make it anew with tools/create_data.py, "
@@ -61,6 +64,41 @@ def read_info_file(path: str | Path) -> tuple[dict[str, Any], list[dict[str, Any
     if not isinstance(content, dict) or not {"metainfo", "data_list"} <= content.keys():
         raise ValueError(f"{path} is not an info file: it has no 'metainfo' and 'data_list'")
     return content["metainfo"], content["data_list"]
+
+
+def stream_info_file(path: str | Path) -> tuple[dict[str, Any], int, Iterator[dict[str, Any]]]:
+    """(metainfo, number of samples, the samples one by one) of an info file.
+
+    Of a file that `write_info_file` wrote, one sample is in memory at a time, where the whole of nuScenes takes
+    gigabytes; any other is read as `read_info_file` does, and the same is raised.
+    """
+    path = Path(path)
+    if path.is_file() and path.suffix not in _PICKLES:
+        with open(path, "rb") as file:
+            head, opens = file.readline(), file.readline()
+            if opens.strip() == _LIST_OPENS.encode() and head.endswith(b",\n"):
+                rest = deque(enumerate(file), maxlen=1)  # the last line, and how many are before it
+                # A file that was cut short is left to the strict reader, which names it.
+                if rest and rest[0][1].strip() == _LIST_CLOSES.encode():
+                    return _line(path, 1, head[:-2] + b"}")["metainfo"], rest[0][0], _stream_samples(path)
+    metainfo, samples = read_info_file(path)
+    return metainfo, len(samples), iter(samples)
+
+
+def _stream_samples(path: Path) -> Iterator[dict[str, Any]]:
+    with open(path, "rb") as file:
+        for number, line in enumerate(file, start=1):
+            if number > 2 and line.strip() != _LIST_CLOSES.encode():
+                yield _line(path, number, line.rstrip(b",\n"))
+
+
+def _line(path: Path, number: int, text: bytes) -> Any:
+    try:
+        return json.loads(text)
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(
+            f"{path}, line {number}, is not valid JSON ({error}); make it anew with tools/create_data.py"
+        ) from error
 
 
 def resolve_entry(info: dict[str, Any], root: str | Path) -> None:

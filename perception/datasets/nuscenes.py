@@ -96,6 +96,12 @@ class NuScenesFusionDataset(NuScenesDataset):
                 raise ValueError(f"{self.ann_file}: sample {sample.get('token')!r} lacks {error}") from error
         return data_list
 
+    def get_data_info(self, idx: int) -> dict[str, Any]:
+        """An info entry, with `classes`: the names that its labels count, for transforms that know objects by name."""
+        info = super().get_data_info(idx)
+        info["classes"] = self._metainfo["classes"]
+        return info
+
     def parse_data_info(self, info: dict[str, Any]) -> dict[str, Any]:
         """An info entry with absolute paths, matrices as float64 arrays, and boxes as arrays under `ann_info`."""
         resolve_entry(info, self.data_root)

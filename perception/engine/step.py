@@ -14,13 +14,17 @@ from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.registry import OPTIM_WRAPPERS
 
+from perception.datasets.transforms import GTPaste
+
 
 def measure_step(
     config: Config, ann_file: str | None = None, steps: int = 1, batch_size: int | None = None
 ) -> dict[str, Any]:
     """Run `steps` training steps at the config's size, after one to warm up, and one frame of inference.
 
-    The samples are the first of the training set, repeated where it has fewer than a batch.
+    The samples are the first of the training set, repeated where it has fewer than a batch. Data sets that wrap it to
+    repeat or resample it are left out, and GTPaste passes samples through: a step needs no database of objects, and no
+    more samples than those.
 
     Returns:
         parameters_m, inputs {name: shape}, train_step_s and inference_s (medians), peak_memory_gib (of the GPU, or of
@@ -34,8 +38,13 @@ def measure_step(
         raise ValueError(f"steps is {steps}; at least one is needed")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     train_set, test_set = config.train_dataloader.dataset, config.test_dataloader.dataset
-    for dataset in (train_set.get("dataset") or train_set, test_set):
+    while "dataset" in train_set:
+        train_set = train_set.dataset
+    for dataset in (train_set, test_set):
         dataset.ann_file = ann_file or dataset.ann_file
+    for transform in train_set.pipeline:
+        if transform.type is GTPaste:
+            transform.enabled = False
     samples = DATASETS.build(train_set)
     count = batch_size or config.train_dataloader.batch_size
     batch = pseudo_collate([samples[i % len(samples)] for i in range(count)])

@@ -8,7 +8,7 @@ import pickle
 import numpy as np
 import pytest
 
-from perception.datasets.info_files import read_info_file, write_info_file
+from perception.datasets.info_files import read_info_file, stream_info_file, write_info_file
 
 METAINFO = {"dataset": "nuscenes", "info_version": "1.1"}
 
@@ -107,3 +107,35 @@ def test_damaged_files_are_named(tmp_path, name, content, message):
 def test_a_missing_file_names_the_remedy(tmp_path):
     with pytest.raises(FileNotFoundError, match="create_data"):
         read_info_file(tmp_path / "none.json")
+
+
+def test_streaming_gives_the_same_samples_one_by_one(tmp_path):
+    samples = [{"token": str(i), "name": "a, b]}", "values": [i, None]} for i in range(5)]
+    for count in (0, 1, 5):
+        path = tmp_path / f"{count}.json"
+        write_info_file(path, METAINFO, map(json.dumps, samples[:count]))
+        metainfo, number, stream = stream_info_file(path)
+        assert (metainfo, number) == (METAINFO, count) and iter(stream) is stream
+        assert list(stream) == samples[:count]
+
+
+@pytest.mark.parametrize("suffix", ["json", "pkl"])
+def test_streaming_reads_other_layouts_too(tmp_path, suffix):
+    path, content = tmp_path / f"infos.{suffix}", {"metainfo": METAINFO, "data_list": [{"token": "a"}]}
+    path.write_bytes(pickle.dumps(content) if suffix == "pkl" else json.dumps(content, indent=1).encode())
+    metainfo, count, stream = stream_info_file(path)
+    assert (metainfo, count, list(stream)) == (METAINFO, 1, [{"token": "a"}])
+
+
+def test_streaming_names_a_damaged_line_and_refuses_a_file_cut_short(tmp_path):
+    path = tmp_path / "infos.json"
+    write_info_file(path, METAINFO, ['{"token": "a"}', '{"token": ', '{"token": "c"}'])
+    stream = stream_info_file(path)[2]
+    assert next(stream) == {"token": "a"}
+    with pytest.raises(ValueError, match=r"infos\.json, line 4, is not valid JSON"):
+        next(stream)
+    path.write_text(path.read_text()[:-20])
+    with pytest.raises(ValueError, match=r"infos\.json is not valid JSON"):
+        stream_info_file(path)
+    with pytest.raises(FileNotFoundError, match="create_data"):
+        stream_info_file(tmp_path / "none.json")

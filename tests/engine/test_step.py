@@ -1,14 +1,16 @@
-"""Measuring a step of a config, on the real key frame with a network small enough for seconds."""
+"""Measuring a step of a config, on one key frame with a network small enough for seconds."""
 
 from pathlib import Path
 
 import pytest
+from object_frames import write_frames
 
 from perception.datasets.nuscenes_infos import create_info_files
 from perception.engine.run import load_config
 from perception.engine.step import measure_step
 
-CONFIG = Path(__file__).resolve().parents[2] / "configs/one_frame_fusion.py"
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+CONFIG = CONFIGS / "one_frame_fusion.py"
 COARSE = {
     **{
         f"model.{grid}.cell_m": (3.2, 3.2, 8.0)
@@ -26,3 +28,16 @@ def test_a_step_reports_shapes_time_and_memory(one_frame_root: Path, tmp_path: P
     assert measured["train_step_s"] > 0 and measured["inference_s"] > 0 and measured["peak_memory_gib"] > 0.1
     with pytest.raises(ValueError, match="steps is 0"):
         measure_step(load_config(CONFIG, COARSE), str(infos), steps=0)
+
+
+def test_a_config_that_pastes_objects_and_balances_classes_needs_neither_for_a_step(tmp_path: Path) -> None:
+    """One frame lacks most classes, which CBGSDataset fails on, and there is no database of objects."""
+    infos = write_frames(tmp_path / "frames", 1, sweeps=1)
+    coarse = {
+        **{f"model.{grid}.cell_m": (3.375, 3.375, 8.0) for grid in ("network.lidar.voxel_encoder.grid",)},
+        **{f"model.{grid}.cell_m": (6.75, 6.75, 8.0) for grid in ("network.head.grid", "loss.grid")},
+        "model.network.lidar.backbone.grid": (1, 32, 32),
+        "model.network.lidar.backbone.blocks": 1,
+    }
+    measured = measure_step(load_config(CONFIGS / "nuscenes_lidar.py", coarse), str(infos), batch_size=1)
+    assert measured["inputs"].keys() == {"points", "lidar_mask"} and measured["train_step_s"] > 0

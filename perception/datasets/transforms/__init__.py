@@ -8,6 +8,7 @@ gt_bboxes_3d and gt_labels_3d as mmdet3d has them. `PackFrame` composes the matr
 from perception.datasets.transforms.augment_bev import BEVAugment
 from perception.datasets.transforms.augment_images import ImageAugment
 from perception.datasets.transforms.filters import RangeFilter, ShufflePoints
+from perception.datasets.transforms.gt_paste import GTPaste
 from perception.datasets.transforms.loading import LoadCameras, LoadSweeps
 from perception.datasets.transforms.packing import PackFrame
 from perception.datasets.transforms.sensor_dropout import DropSensors, ModalityDropout
@@ -15,6 +16,7 @@ from perception.datasets.transforms.sensor_dropout import DropSensors, ModalityD
 __all__ = [
     "BEVAugment",
     "DropSensors",
+    "GTPaste",
     "ImageAugment",
     "LoadCameras",
     "LoadSweeps",
