@@ -24,4 +24,5 @@ class LidarBranch(nn.Module):
     def forward(self, points: Tensor, point_batch: Tensor, batch_size: int) -> Tensor:
         """points [P,5] float32 (VoxelEncoder's), point_batch [P] int64 -> BEV [B,C,Y,X]."""
         features, coords = self.voxel_encoder(points, point_batch, batch_size)
-        return self.backbone(features, coords, batch_size)
+        # The encoder stays in float32; a backbone cast to half precision gets what it is made of.
+        return self.backbone(features.to(next(self.backbone.parameters()).dtype), coords, batch_size)

@@ -2,16 +2,21 @@
 
 Tokens are the occupied pillars (or voxels) of one resolution; they never leave it. Each block attends twice: inside the
 windows of the grid, then inside windows shifted by half a window. Parameter names are those of the official SSTv2
-with BasicShiftBlockV2, so its checkpoints load as they are; the arrangement is ours: no padding, no dropped token.
+with BasicShiftBlockV2, so its weights load as they are. The arrangement is ours: no padding, and no token is dropped
+unless that is asked for.
 """
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from perception.lidar.attached_conv import AttachedConv
+from perception.lidar.token_drop import TokenDrop
 from perception.ops.fused_linear import fused_linear
 from perception.ops.sparse_to_bev import sparse_to_bev
 from perception.ops.window_attention import window_attention
@@ -140,9 +145,12 @@ class SST(nn.Module):
         grid: cells (Z, Y, X) of the whole map.
         cosine, tau_min, tau_per_head: cosine attention with a learned temperature, clamped below at tau_min.
         position_temperature: of the sine position embedding (paper: 10000).
-        conv_dilations: dilations of the attached 3x3 convolutions that fill holes of the dense map; () for none.
+        conv_dilations: dilations of the attached 3x3 convolutions (AttachedConv) that fill holes of the dense map. None
+            by default: the official config has (1, 1, 2), which cost more than all attention, and a BEV decoder behind
+            the map does as well without (docs/lidar.md).
         conv_shortcut: add the input of each attached convolution to its output.
         gradient_checkpointing: recompute each block in the backward pass instead of storing it.
+        drop: levels of the paper's token dropping, to train as it did; None drops nothing.
     """
 
     def __init__(
@@ -158,9 +166,10 @@ class SST(nn.Module):
         tau_min: float = 0.01,
         tau_per_head: bool = False,
         position_temperature: float = 10000.0,
-        conv_dilations: tuple[int, ...] = (1, 1, 2),
+        conv_dilations: tuple[int, ...] = (),
         conv_shortcut: bool = True,
         gradient_checkpointing: bool = False,
+        drop: TokenDrop | None = None,
     ) -> None:
         super().__init__()
         self.window = (int(window[0]), int(window[1]), int(window[2]))
@@ -169,19 +178,13 @@ class SST(nn.Module):
         self.position_temperature = position_temperature
         self.conv_shortcut = conv_shortcut
         self.gradient_checkpointing = gradient_checkpointing
+        self.drop = drop
         self.linear0 = nn.Linear(in_channels, channels) if in_channels != channels else nn.Identity()
         self.block_list = nn.ModuleList(
             ShiftBlock(channels, heads, hidden, cosine, tau_min, tau_per_head) for _ in range(blocks)
         )
         self.out_channels = channels * grid[0]
-        self.conv_layer = nn.ModuleList(
-            nn.Sequential(
-                nn.Conv2d(self.out_channels, self.out_channels, 3, padding=dilation, dilation=dilation, bias=False),
-                nn.BatchNorm2d(self.out_channels, eps=1e-3, momentum=0.01),
-                nn.ReLU(inplace=True),
-            )
-            for dilation in conv_dilations
-        )
+        self.conv_layer = nn.ModuleList(AttachedConv(self.out_channels, dilation) for dilation in conv_dilations)
 
     def encode(self, tokens: Tensor, coords: Tensor, batch_size: int) -> Tensor:
         """Attend. tokens [V,in_channels], coords [V,4] int32 (b,z,y,x), sorted -> [V,channels]."""
@@ -200,7 +203,17 @@ class SST(nn.Module):
 
     def forward(self, tokens: Tensor, coords: Tensor, batch_size: int) -> Tensor:
         """tokens [V,in_channels], coords [V,4] int32 (b,z,y,x), sorted -> BEV [B,channels*Z,Y,X]; zeros where empty."""
-        bev = sparse_to_bev(self.encode(tokens, coords, batch_size), coords, batch_size, self.grid)
+        if self.drop is not None and self.drop.drops(self.training, math.prod(self.window)):
+            kept = self.drop.survivors(coords, batch_size, self.grid, self.window, self.training)
+            tokens, coords = tokens[kept], coords[kept]
+        return self.attach(sparse_to_bev(self.encode(tokens, coords, batch_size), coords, batch_size, self.grid))
+
+    def attach(self, bev: Tensor) -> Tensor:
+        """The attached convolutions on the dense map, [B,channels*Z,Y,X] -> the same."""
         for conv in self.conv_layer:
-            bev = bev + conv(bev) if self.conv_shortcut else conv(bev)
+            out = conv(bev)
+            if self.conv_shortcut:
+                # The gradient of ReLU needs its output as it is; without a gradient, adding into it saves a pass.
+                out = out + bev if torch.is_grad_enabled() else out.add_(bev)
+            bev = out
         return bev

@@ -3,7 +3,9 @@ as SST uses it. No point is dropped and no voxel is padded."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +15,8 @@ from perception.ops.segment_reduce import segment_reduce
 from perception.ops.voxelize import Voxels, voxelize
 
 POINT_CHANNELS = 5  # x y z (m), intensity (0..255), age (s)
+MAX_INTENSITY = 255.0
+MAX_AGE_S = 10.0  # ten times what any data set's sweeps span
 
 
 class EncoderLayer(nn.Module):
@@ -40,7 +44,10 @@ class VoxelEncoder(nn.Module):
     A point is described by its position, intensity and age, by its offset from the mean of its voxel's points and
     by its offset from its voxel's centre (DynamicVFE with cluster and voxel-centre offsets). All of them are scaled to
     about one: positions by half the range, intensity by 255, offsets by the voxel's size. Unscaled intensity
-    gives NaN in half precision.
+    gives NaN in half precision. Intensity and age are clamped to what a sensor gives, NaN to 0, so that no single
+    point spoils a map.
+
+    It stays in float32 when the network around it is cast to half precision, which does not hold metres.
 
     Args:
         grid: range and cells.
@@ -51,6 +58,8 @@ class VoxelEncoder(nn.Module):
     cell: Tensor
     point_centre: Tensor
     point_scale: Tensor
+    scaled_min: Tensor
+    scaled_max: Tensor
 
     def __init__(self, grid: BEVGrid, channels: tuple[int, ...] = (64, 128)) -> None:
         super().__init__()
@@ -62,13 +71,22 @@ class VoxelEncoder(nn.Module):
         self.register_buffer("range_min", low, persistent=False)
         self.register_buffer("cell", cell, persistent=False)
         centre = torch.cat(((low + high) / 2, torch.zeros(2)))
-        scale = torch.cat(((high - low) / 2, torch.tensor([255.0, 1.0])))
+        scale = torch.cat(((high - low) / 2, torch.tensor([MAX_INTENSITY, 1.0])))
         self.register_buffer("point_centre", centre, persistent=False)
         self.register_buffer("point_scale", scale, persistent=False)
+        self.register_buffer("scaled_min", torch.tensor([-1.0, -1.0, -1.0, 0.0, -MAX_AGE_S]), persistent=False)
+        self.register_buffer("scaled_max", torch.tensor([1.0, 1.0, 1.0, 1.0, MAX_AGE_S]), persistent=False)
         widths = (POINT_CHANNELS + 6, *channels)
         self.vfe_layers = nn.ModuleList(
             EncoderLayer(c_in if i == 0 else 2 * c_in, c_out) for i, (c_in, c_out) in enumerate(pairwise(widths))
         )
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
+        def keep_float32(tensor: Tensor) -> Tensor:
+            out = fn(tensor)
+            return tensor.to(out.device) if out.dtype in (torch.float16, torch.bfloat16) else out
+
+        return super()._apply(keep_float32, recurse)
 
     def forward(self, points: Tensor, point_batch: Tensor, batch_size: int) -> tuple[Tensor, Tensor]:
         """Encode a batch of clouds.
@@ -76,11 +94,12 @@ class VoxelEncoder(nn.Module):
         Args:
             points: [P,5] float32, x y z (m, LiDAR frame), intensity (0..255), age (s).
             point_batch: [P] int64, which sample of the batch each point belongs to.
-                Points outside the range reach no voxel; leave them out in training, since batch norm sees every row.
+                Points outside the range reach no voxel; leave them out in training, where batch norm counts each of
+                them as a point at the origin.
             batch_size: number of samples; a sample may have no point at all.
 
         Returns:
-            features [V,C] and coords [V,4] int32 (b,z,y,x), sorted.
+            features [V,C] float32 and coords [V,4] int32 (b,z,y,x), sorted.
         """
         # Positions in metres and sums over many points overflow half precision: this part stays in float32.
         with torch.autocast(device_type=points.device.type, enabled=False):
@@ -91,6 +110,10 @@ class VoxelEncoder(nn.Module):
         return features, voxels.coords
 
     def _encode(self, points: Tensor, voxels: Voxels) -> Tensor:
+        points = points.masked_fill((voxels.point_voxel < 0)[:, None], 0.0)
+        scaled = (
+            ((points - self.point_centre) / self.point_scale).nan_to_num(0.0).clamp(self.scaled_min, self.scaled_max)
+        )
         xyz = points[:, :3]
         pool = voxels.order, voxels.offsets
         mean = _to_points(segment_reduce(xyz, *pool, "mean"), voxels.point_voxel)
@@ -98,10 +121,7 @@ class VoxelEncoder(nn.Module):
         centre = (
             self.range_min + (_to_points(voxels.coords[:, [3, 2, 1]].float(), voxels.point_voxel) + 0.5) * self.cell
         )
-        x = torch.cat(
-            ((points - self.point_centre) / self.point_scale, (xyz - mean) / self.cell, (xyz - centre) / self.cell),
-            dim=1,
-        )
+        x = torch.cat((scaled, (xyz - mean) / self.cell, (xyz - centre) / self.cell), dim=1)
         for i, layer in enumerate(self.vfe_layers):
             x = layer(x)
             pooled = segment_reduce(x, *pool, "max")

@@ -9,6 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from perception.engine.convert import read_weights
+from perception.engine.convert_sst import PREFIX, convert_sst
 from perception.lidar.sst import SST, sine_position
 
 DEFAULT = Path(__file__).resolve().parents[2] / "../shared/reference/sst"
@@ -36,8 +38,9 @@ def test_outputs_equal_the_official_code(name: str) -> None:
         position_temperature=meta["pos_temperature"],
         conv_dilations=(1, 2) if meta["attached_convs"] else (),
     ).eval()
-    weights = {k.removeprefix("weights/"): torch.from_numpy(data[k]) for k in data.files if k.startswith("weights/")}
-    net.load_state_dict(weights, strict=True)
+    converted = convert_sst(read_weights(path))
+    assert not converted.left_over
+    net.load_state_dict({k.removeprefix(PREFIX + "backbone."): v for k, v in converted.state.items()}, strict=True)
     tokens, coords = torch.from_numpy(data["features"]), torch.from_numpy(data["coords_bzyx"]).int()
     with torch.no_grad():
         if meta["attached_convs"]:

@@ -1,0 +1,85 @@
+#!/usr/bin/env python3
+"""Convert a checkpoint of another project's code to ours, to train on (load_from) or to compare with."""
+
+import argparse
+import sys
+from pathlib import Path
+
+EXAMPLES = """examples:
+  # a detector of tusen-ai/SST; the config's grid says how its point features are scaled
+  tools/convert_checkpoint.py sst epoch_12.pth work_dirs/sst.pth --config configs/my_lidar.py \\
+      --points x,y,z,intensity,elongation --max-intensity 1 --drop bbox_head --drop neck
+  # then start training from it
+  tools/train.py configs/my_lidar.py --work-dir work_dirs/my --cfg-options load_from=work_dirs/sst.pth
+
+  # the backbone alone
+  tools/convert_checkpoint.py sst epoch_12.pth work_dirs/sst.pth --drop voxel_encoder --drop bbox_head --drop neck
+"""
+SST_NOTES = """What a checkpoint does not hold must be the same in your config: window, position_temperature, tau_min,
+dilations and shortcut of the attached convolutions. tanh(intensity), which the official Waymo configs train on,
+converts only approximately: our networks are given the intensity itself."""
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="{sst}")
+
+    sst = commands.add_parser(
+        "sst", help="the official SST code (tusen-ai/SST)", description="Convert a checkpoint of tusen-ai/SST (SSTv2).",
+        epilog=SST_NOTES,
+    )  # fmt: skip
+    sst.add_argument("checkpoint", type=Path, metavar="IN", help="torch checkpoint, or .npz with weights/<name> arrays")
+    sst.add_argument("out", type=Path, metavar="OUT", help="checkpoint to write")
+    sst.add_argument("--config", type=Path, help="our config that the weights are for; needed for the voxel encoder")
+    sst.add_argument("--prefix", default="", help="what stands before 'backbone.' in IN's names, such as module.")
+    sst.add_argument(
+        "--drop", action="append", default=[], metavar="MODULE", help="leave out a module; may be given again"
+    )
+    sst.add_argument(
+        "--points",
+        metavar="NAMES",
+        help="IN's point features in order, of x,y,z,intensity,age,elongation; needed for five",
+    )
+    sst.add_argument(
+        "--max-intensity", type=float, default=255.0, help="IN's intensity where ours is 255 (default: %(default)s)"
+    )
+    sst.add_argument(
+        "--allow-left-over", action="store_true", help="write OUT although weights of IN have no place in it"
+    )
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Convert; returns the exit status: 0, or 1 for bad input or weights that are left over (named on stderr)."""
+    args = parse_args(argv)
+    # Imported here, not above: --help should not wait for torch.
+    from perception.engine.convert import modules, read_weights, write_checkpoint
+    from perception.engine.convert_sst import convert_sst, lidar_branch
+
+    try:
+        branch = lidar_branch(args.config) if args.config else None
+        points = args.points.split(",") if args.points else None
+        done = convert_sst(
+            read_weights(args.checkpoint), branch, args.prefix, args.drop, points, args.max_intensity
+        )  # fmt: skip
+        for name in done.left_over:
+            print(f"left over: {name}", file=sys.stderr)
+        if done.left_over and not args.allow_left_over:
+            raise ValueError(
+                f"{len(done.left_over)} weights have no place in ours, of {', '.join(modules(done.left_over))}: "
+                "leave modules out with --drop, or go on with --allow-left-over"
+            )
+        write_checkpoint(args.out, done.state, {"converted_from": args.checkpoint.name, "project": "tusen-ai/SST"})
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        print(f"convert_checkpoint: error: {error}", file=sys.stderr)
+        return 1
+    for note in done.notes:
+        print(f"note: {note}")
+    print(f"{len(done.state)} weights -> {args.out} ({len(done.dropped)} dropped, {len(done.left_over)} left over)")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
