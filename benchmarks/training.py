@@ -1,0 +1,79 @@
+"""Trains a model on the synthetic data set, scores and times it: what the peer comparison and the ablations share."""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import perception.detector  # noqa: F401  (mmdet3d imports on mmcv-lite after this)
+from perception.engine.run import evaluate, load_config, train
+from perception.engine.step import measure_step
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def add_arguments(parser: argparse.ArgumentParser, work_dir: str, epochs: int) -> None:
+    """--data, --work-dir, --epochs and --lr."""
+    parser.add_argument("--data", type=Path, default=ROOT / "data" / "synthetic", help="dataroot with info files")
+    parser.add_argument("--work-dir", type=Path, default=ROOT / work_dir, help="checkpoints and scores")
+    parser.add_argument("--epochs", type=int, default=epochs, help="passes over the data (default: %(default)s)")
+    parser.add_argument("--lr", type=float, default=3e-3, help="top of the learning rate (default: %(default)s)")
+
+
+def lidar_config(data: Path, epochs: int, lr: float) -> Any:
+    """configs/demo_lidar.py on the data set at `data`, in float32.
+
+    Raises FileNotFoundError where the data set has no info files.
+    """
+    for split in ("train", "val"):
+        if not (data / f"nuscenes_infos_{split}.json").is_file():
+            raise FileNotFoundError(
+                f"no nuscenes_infos_{split}.json in {data}: tools/create_data.py synthetic makes it"
+            )
+    config = load_config(
+        ROOT / "configs" / "demo_lidar.py",
+        {
+            "train_dataloader.dataset.ann_file": str(data / "nuscenes_infos_train.json"),
+            "test_dataloader.dataset.ann_file": str(data / "nuscenes_infos_val.json"),
+            "train_cfg.max_epochs": epochs,
+            "optim_wrapper.type": "mmengine.optim.OptimWrapper",
+        },
+    )
+    config.param_scheduler[0].total_steps = epochs
+    config.param_scheduler[0].eta_max = lr
+    return config
+
+
+def train_and_score(name: str, config: Any, work_dir: Path) -> dict[str, Any]:
+    """Train from scratch, score on the held-out scenes, time five steps and frames."""
+    checkpoint = train(copy.deepcopy(config), work_dir / name)
+    scores = evaluate(copy.deepcopy(config), checkpoint, work_dir / name / "test")["fused"]
+    measured = measure_step(copy.deepcopy(config), steps=5)
+    return {
+        "name": name,
+        "samples": len(json.loads(Path(config.train_dataloader.dataset.ann_file).read_text())["data_list"])
+        * config.train_cfg.max_epochs,
+        "NDS": round(scores["NDS"], 4),
+        "mAP": round(scores["mAP"], 4),
+        "AP": {key: round(value, 3) for key, value in scores["AP"].items()},
+        "train_step_ms": round(1e3 * measured["train_step_s"], 1),
+        "inference_ms": round(1e3 * measured["inference_s"], 1),
+        "parameters_m": round(measured["parameters_m"], 2),
+        "device": measured["device"],
+        "threads": measured["threads"],
+    }
+
+
+def print_table(rows: list[dict[str, Any]]) -> None:
+    """The rows as a table, then each as a line of JSON."""
+    print(f"{'model':20} {'NDS':>6} {'mAP':>6} {'step ms':>8} {'frame ms':>8} {'params M':>8}")
+    for row in rows:
+        print(
+            f"{row['name']:20} {row['NDS']:6.3f} {row['mAP']:6.3f} {row['train_step_ms']:8.1f} "
+            f"{row['inference_ms']:8.1f} {row['parameters_m']:8.2f}"
+        )
+    for row in rows:
+        print(json.dumps(row))
