@@ -105,8 +105,7 @@ test_pipeline = [
 
 train_dataloader = dict(
     batch_size=1,  # two taught no more per sample seen
-    num_workers=1,
-    persistent_workers=True,
+    num_workers=0,  # of two cores a worker would take what the network's threads wait for
     sampler=dict(type=DefaultSampler, shuffle=True),
     collate_fn=dict(type=pseudo_collate),
     dataset=dict(
@@ -127,7 +126,7 @@ test_dataloader = dict(
 )
 test_evaluator = dict(type=NuScenesDetectionMetric, out_dir="work_dirs/demo/test", split="val")
 
-epochs = 6
+epochs = 8
 train_cfg = dict(type=EpochBasedTrainLoop, max_epochs=epochs)
 test_cfg = dict(type=TestLoop)
 optim_wrapper = dict(

@@ -95,9 +95,6 @@ class CenterHead(nn.Module):
             if name.endswith("bias"):
                 # Start from a score of 0.1 (focal loss, Lin et al., ICCV 2017, section 4.1).
                 nn.init.constant_(parameter, -2.19)
-        for parameter in self.boxes.parameters():
-            # Velocity starts at zero, and stays there where no data teaches it.
-            nn.init.zeros_(parameter[VELOCITY])
 
     def forward(self, bev: Tensor) -> HeadOutput:
         """bev [B,C,Y,X] -> HeadOutput."""

@@ -16,6 +16,7 @@ from perception.ops.voxelize import Voxels, voxelize
 
 POINT_CHANNELS = 5  # x y z (m), intensity (0..255), age (s)
 MAX_INTENSITY = 255.0
+MIDDLE_AGE_S = 0.25  # of ten sweeps at 20 Hz
 MAX_AGE_S = 10.0  # ten times what any data set's sweeps span
 
 
@@ -43,9 +44,9 @@ class VoxelEncoder(nn.Module):
 
     A point is described by its position, intensity and age, by its offset from the mean of its voxel's points and
     by its offset from its voxel's centre (DynamicVFE with cluster and voxel-centre offsets). All of them are scaled to
-    about one: positions by half the range, intensity by 255, offsets by the voxel's size. Unscaled intensity
-    gives NaN in half precision. Intensity and age are clamped to what a sensor gives, NaN to 0, so that no single
-    point spoils a map.
+    about one: positions by half the range, intensity by 255, age to -1..1 over ten sweeps, offsets by the voxel's size.
+    Unscaled intensity gives NaN in half precision. Intensity and age are clamped to what a sensor gives, NaN to 0, so
+    that no single point spoils a map.
 
     It stays in float32 when the network around it is cast to half precision, which does not hold metres.
 
@@ -70,12 +71,16 @@ class VoxelEncoder(nn.Module):
         )
         self.register_buffer("range_min", low, persistent=False)
         self.register_buffer("cell", cell, persistent=False)
-        centre = torch.cat(((low + high) / 2, torch.zeros(2)))
-        scale = torch.cat(((high - low) / 2, torch.tensor([MAX_INTENSITY, 1.0])))
+        centre = torch.cat(((low + high) / 2, torch.tensor([0.0, MIDDLE_AGE_S])))
+        scale = torch.cat(((high - low) / 2, torch.tensor([MAX_INTENSITY, MIDDLE_AGE_S])))
         self.register_buffer("point_centre", centre, persistent=False)
         self.register_buffer("point_scale", scale, persistent=False)
-        self.register_buffer("scaled_min", torch.tensor([-1.0, -1.0, -1.0, 0.0, -MAX_AGE_S]), persistent=False)
-        self.register_buffer("scaled_max", torch.tensor([1.0, 1.0, 1.0, 1.0, MAX_AGE_S]), persistent=False)
+        self.register_buffer(
+            "scaled_min", torch.tensor([-1.0, -1.0, -1.0, 0.0, -MAX_AGE_S / MIDDLE_AGE_S]), persistent=False
+        )
+        self.register_buffer(
+            "scaled_max", torch.tensor([1.0, 1.0, 1.0, 1.0, MAX_AGE_S / MIDDLE_AGE_S]), persistent=False
+        )
         widths = (POINT_CHANNELS + 6, *channels)
         self.vfe_layers = nn.ModuleList(
             EncoderLayer(c_in if i == 0 else 2 * c_in, c_out) for i, (c_in, c_out) in enumerate(pairwise(widths))

@@ -25,7 +25,7 @@ def expected(encoder: VoxelEncoder, points: Tensor) -> dict[tuple[int, int], Ten
         p = points[index]
         centre = torch.tensor([column - 3.5, row - 3.5, 0.0])
         size = torch.tensor([1.0, 1.0, 4.0])
-        scaled = torch.cat((p[:, :3] / torch.tensor([4.0, 4.0, 2.0]), p[:, 3:4] / 255, p[:, 4:]), 1)
+        scaled = torch.cat((p[:, :3] / torch.tensor([4.0, 4.0, 2.0]), p[:, 3:4] / 255, p[:, 4:] / 0.25 - 1), 1)
         x = torch.cat((scaled, (p[:, :3] - p[:, :3].mean(0)) / size, (p[:, :3] - centre) / size), 1)
         first, second = encoder.vfe_layers
         x = first(x)
