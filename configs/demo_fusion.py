@@ -126,7 +126,7 @@ test_dataloader = dict(
 )
 test_evaluator = dict(type=NuScenesDetectionMetric, out_dir="work_dirs/demo/test", split="val")
 
-epochs = 8
+epochs = 7
 train_cfg = dict(type=EpochBasedTrainLoop, max_epochs=epochs)
 test_cfg = dict(type=TestLoop)
 optim_wrapper = dict(

@@ -18,7 +18,7 @@ def main() -> int:
     parser.add_argument("--config", default="configs/demo_fusion.py", help="config file (Python)")
     parser.add_argument("--data", default="data/synthetic", help="dataroot to generate or re-use")
     parser.add_argument("--work-dir", default="work_dirs/demo", help="checkpoints, metrics.json, report.html, frames/")
-    parser.add_argument("--train-scenes", type=int, default=56)
+    parser.add_argument("--train-scenes", type=int, default=60)
     parser.add_argument("--val-scenes", type=int, default=12)
     parser.add_argument("--keyframes", type=int, default=4, help="key frames per scene (2 per second)")
     args = parser.parse_args()
