@@ -125,8 +125,7 @@ def _cut_all(cutter: _Cutter, samples: Iterable[dict[str, Any]], workers: int) -
     if workers == 1:
         yield from map(cutter, samples)
         return
-    # Forked, as data workers are: a fresh process would take seconds to import all this.
-    context = multiprocessing.get_context("fork")
+    context = multiprocessing.get_context("spawn")  # a forked child may hang on a parent's threads
     with ProcessPoolExecutor(workers, context, _start_worker, (cutter,)) as pool:
         waiting: deque[Future[_Objects]] = deque()
         for info in samples:
