@@ -21,11 +21,19 @@ def sources(pattern: str, *folders: str) -> list[str]:
     return sorted(p.relative_to(ROOT).as_posix() for folder in folders for p in (ROOT / "csrc" / folder).glob(pattern))
 
 
+def bindings() -> str:
+    """One file that includes all of csrc/torch: most of each one's compile time would go into torch's headers."""
+    unit = ROOT / "build" / "bindings.cpp"
+    text = "".join(f'#include "{ROOT / name}"\n' for name in sources("*.cpp", "torch"))
+    if not unit.is_file() or unit.read_text() != text:
+        unit.parent.mkdir(exist_ok=True)
+        unit.write_text(text)
+    return unit.relative_to(ROOT).as_posix()
+
+
 def extensions() -> list[CppExtension]:
     with_cuda = torch_cuda is not None and CUDA_HOME is not None and os.environ.get("PERCEPTION_FORCE_CPU") != "1"
-    files = sources("*.cpp", "kernels", "torch")
-    if not files:
-        return []
+    files = [bindings(), *sources("*.cpp", "kernels")]
     march = os.environ.get("PERCEPTION_MARCH", "native")
     compile_args = {
         "cxx": ["-O3", "-std=c++20", "-fopenmp", "-fno-math-errno", "-fvisibility=hidden", "-Wall", f"-march={march}"]

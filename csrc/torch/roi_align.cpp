@@ -24,7 +24,7 @@ RoiAlignShape check_input(at::IntArrayRef features, at::ScalarType type, const T
             pooled_height, pooled_width, spatial_scale, sampling_ratio, aligned};
 }
 
-void check_status(Status status) {
+void check_rois_status(Status status) {
     TORCH_CHECK_VALUE(status != Status::bad_argument,
                       "roi_align: a RoI is NaN or infinite, or its first column names an image that is not in the batch");
     binding::check(status, "roi_align");
@@ -45,13 +45,13 @@ Tensor roi_align(const Tensor& features, const Tensor& rois, int64_t pooled_heig
         if (f.is_cpu()) {
             const std::size_t bytes = roi_align_workspace_bytes_cpu(shape, sizeof(A), binding::threads());
             const Tensor memory = binding::workspace(bytes, f);
-            check_status(roi_align_cpu(binding::read<T>(f), binding::read<A>(r), shape, binding::write<T>(out),
-                                       memory.mutable_data_ptr(), bytes, binding::threads()));
+            check_rois_status(roi_align_cpu(binding::read<T>(f), binding::read<A>(r), shape, binding::write<T>(out),
+                                            memory.mutable_data_ptr(), bytes, binding::threads()));
         }
 #ifdef PERCEPTION_WITH_CUDA
         if (f.is_cuda()) {
-            check_status(roi_align_cuda(binding::read<T>(f), binding::read<A>(r), shape, binding::write<T>(out),
-                                        binding::stream()));
+            check_rois_status(roi_align_cuda(binding::read<T>(f), binding::read<A>(r), shape, binding::write<T>(out),
+                                             binding::stream()));
         }
 #endif
     });
@@ -76,17 +76,17 @@ Tensor roi_align_backward(const Tensor& grad, const Tensor& rois, at::IntArrayRe
             const std::size_t bytes =
                 roi_align_backward_workspace_bytes_cpu(shape, sizeof(T), sizeof(A), binding::threads());
             const Tensor memory = binding::workspace(bytes, g);
-            check_status(roi_align_backward_cpu(binding::read<T>(g), binding::read<A>(r), shape,
-                                                binding::write<T>(grad_features), memory.mutable_data_ptr(), bytes,
-                                                binding::threads()));
+            check_rois_status(roi_align_backward_cpu(binding::read<T>(g), binding::read<A>(r), shape,
+                                                     binding::write<T>(grad_features), memory.mutable_data_ptr(), bytes,
+                                                     binding::threads()));
         }
 #ifdef PERCEPTION_WITH_CUDA
         if (g.is_cuda()) {
             const std::size_t bytes = roi_align_backward_workspace_bytes_cuda(shape, sizeof(T), sizeof(A));
             const Tensor memory = binding::workspace(bytes, g);
-            check_status(roi_align_backward_cuda(binding::read<T>(g), binding::read<A>(r), shape,
-                                                 binding::write<T>(grad_features), memory.mutable_data_ptr(), bytes,
-                                                 binding::stream()));
+            check_rois_status(roi_align_backward_cuda(binding::read<T>(g), binding::read<A>(r), shape,
+                                                      binding::write<T>(grad_features), memory.mutable_data_ptr(), bytes,
+                                                      binding::stream()));
         }
 #endif
     });

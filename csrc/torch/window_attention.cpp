@@ -59,7 +59,7 @@ struct Inputs {
     AttentionWindows windows() const { return {binding::read<int64_t>(order), binding::read<int64_t>(offsets)}; }
 };
 
-void check_status(Status status) {
+void check_windows_status(Status status) {
     TORCH_CHECK_VALUE(status != Status::bad_argument,
                       "window_attention: order must hold each of 0..T-1 once, and offsets ascend from 0 to at most T");
     binding::check(status, "window_attention");
@@ -77,14 +77,14 @@ std::tuple<Tensor, Tensor> window_attention(const Tensor& q, const Tensor& k, co
         if (q.is_cpu()) {
             const std::size_t bytes = window_attention_workspace_bytes_cpu<T>(in.shape, binding::threads());
             const Tensor memory = binding::workspace(bytes, q);
-            check_status(window_attention_cpu(in.input<T>(), in.windows(), in.shape, binding::write<T>(out),
-                                              binding::write<A>(log_sum), memory.mutable_data_ptr(), bytes,
-                                              binding::threads()));
+            check_windows_status(window_attention_cpu(in.input<T>(), in.windows(), in.shape, binding::write<T>(out),
+                                                      binding::write<A>(log_sum), memory.mutable_data_ptr(), bytes,
+                                                      binding::threads()));
         }
 #ifdef PERCEPTION_WITH_CUDA
         if (q.is_cuda()) {
-            check_status(window_attention_cuda(in.input<T>(), in.windows(), in.shape, binding::write<T>(out),
-                                               binding::write<A>(log_sum), binding::stream()));
+            check_windows_status(window_attention_cuda(in.input<T>(), in.windows(), in.shape, binding::write<T>(out),
+                                                       binding::write<A>(log_sum), binding::stream()));
         }
 #endif
     });
@@ -116,15 +116,15 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> window_attention_backward(
         if (q.is_cpu()) {
             const std::size_t bytes = window_attention_workspace_bytes_cpu<T>(in.shape, binding::threads());
             const Tensor memory = binding::workspace(bytes, q);
-            check_status(window_attention_backward_cpu(in.input<T>(), in.windows(), in.shape, binding::read<T>(grad),
-                                                       binding::read<T>(result), binding::read<A>(sums), gradient,
-                                                       memory.mutable_data_ptr(), bytes, binding::threads()));
+            check_windows_status(window_attention_backward_cpu(in.input<T>(), in.windows(), in.shape, binding::read<T>(grad),
+                                                               binding::read<T>(result), binding::read<A>(sums), gradient,
+                                                               memory.mutable_data_ptr(), bytes, binding::threads()));
         }
 #ifdef PERCEPTION_WITH_CUDA
         if (q.is_cuda()) {
-            check_status(window_attention_backward_cuda(in.input<T>(), in.windows(), in.shape, binding::read<T>(grad),
-                                                        binding::read<T>(result), binding::read<A>(sums), gradient,
-                                                        binding::stream()));
+            check_windows_status(window_attention_backward_cuda(in.input<T>(), in.windows(), in.shape, binding::read<T>(grad),
+                                                                binding::read<T>(result), binding::read<A>(sums), gradient,
+                                                                binding::stream()));
         }
 #endif
     });
