@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from perception.lidar.sst import SST
@@ -25,4 +26,9 @@ class LidarBranch(nn.Module):
         """points [P,5] float32 (VoxelEncoder's), point_batch [P] int64 -> BEV [B,C,Y,X]."""
         features, coords = self.voxel_encoder(points, point_batch, batch_size)
         # The encoder stays in float32; a backbone cast to half precision gets what it is made of.
-        return self.backbone(features.to(next(self.backbone.parameters()).dtype), coords, batch_size)
+        features = features.to(next(self.backbone.parameters()).dtype)
+        # On the CPU, low precision linear layers are compiled anew for every number of tokens (oneDNN), which costs
+        # more than they save.
+        device = points.device.type
+        with torch.autocast(device, enabled=device != "cpu" and torch.is_autocast_enabled(device)):
+            return self.backbone(features, coords, batch_size)

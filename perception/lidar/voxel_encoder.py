@@ -21,7 +21,7 @@ MAX_AGE_S = 10.0  # ten times what any data set's sweeps span
 
 
 class EncoderLayer(nn.Module):
-    """Linear, batch norm, ReLU over points."""
+    """Linear and batch norm over points; the ReLU follows where the encoder wants it."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ class EncoderLayer(nn.Module):
             x = nn.functional.batch_norm(x, norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=norm.eps)
         else:
             x = self.norm(x)
-        return x.relu()
+        return x
 
 
 class VoxelEncoder(nn.Module):
@@ -127,12 +127,13 @@ class VoxelEncoder(nn.Module):
             self.range_min + (_to_points(voxels.coords[:, [3, 2, 1]].float(), voxels.point_voxel) + 0.5) * self.cell
         )
         x = torch.cat((scaled, (xyz - mean) / self.cell, (xyz - centre) / self.cell), dim=1)
-        for i, layer in enumerate(self.vfe_layers):
-            x = layer(x)
+        *inner, last = self.vfe_layers
+        for layer in inner:
+            x = layer(x).relu()
             pooled = segment_reduce(x, *pool, "max")
-            if i + 1 < len(self.vfe_layers):
-                x = torch.cat((x, _to_points(pooled, voxels.point_voxel)), dim=1)
-        return pooled
+            x = torch.cat((x, _to_points(pooled, voxels.point_voxel)), dim=1)
+        # The maximum of a ReLU is the ReLU of the maximum, of which there are far fewer.
+        return segment_reduce(last(x), *pool, "max").relu()
 
 
 def _to_points(voxel_values: Tensor, point_voxel: Tensor) -> Tensor:

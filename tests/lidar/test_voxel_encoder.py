@@ -28,8 +28,8 @@ def expected(encoder: VoxelEncoder, points: Tensor) -> dict[tuple[int, int], Ten
         scaled = torch.cat((p[:, :3] / torch.tensor([4.0, 4.0, 2.0]), p[:, 3:4] / 255, p[:, 4:] / 0.25 - 1), 1)
         x = torch.cat((scaled, (p[:, :3] - p[:, :3].mean(0)) / size, (p[:, :3] - centre) / size), 1)
         first, second = encoder.vfe_layers
-        x = first(x)
-        x = second(torch.cat((x, x.amax(0).expand_as(x)), 1))
+        x = first(x).relu()
+        x = second(torch.cat((x, x.amax(0).expand_as(x)), 1)).relu()
         out[row, column] = x.amax(0)
     return out
 
