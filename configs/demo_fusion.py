@@ -126,12 +126,12 @@ test_dataloader = dict(
 )
 test_evaluator = dict(type=NuScenesDetectionMetric, out_dir="work_dirs/demo/test", split="val")
 
-epochs = 7
+epochs = 8
 train_cfg = dict(type=EpochBasedTrainLoop, max_epochs=epochs)
 test_cfg = dict(type=TestLoop)
 optim_wrapper = dict(
     type=Bfloat16OptimWrapper,
-    optimizer=dict(type=AdamW, lr=3e-3, weight_decay=0.01),
+    optimizer=dict(type=AdamW, lr=3e-3, weight_decay=0.01, fused=True),
     clip_grad=dict(max_norm=35.0),
 )
 param_scheduler = [
