@@ -18,7 +18,9 @@ from mmengine.structures import InstanceData
 
 from perception.camera.semantics import cell_labels
 from perception.engine.build import build
+from perception.engine.test_time import TestTimeViews
 from perception.head.center_targets import CenterLoss
+from perception.head.query_loss import QueryLoss
 from perception.model import Frames, PerceptionNetwork
 
 
@@ -66,24 +68,27 @@ class FusionDetector(Base3DDetector):
 
     Args:
         network: the network, or its config.
-        loss: the centre head's loss, or its config.
+        loss: the head's loss, or its config.
         depth_weight, semantic_weight: weights of the supervision by LiDAR points in the images, of depths and classes.
         score_threshold: predictions below it are not reported.
+        test_time: if given, predictions are those of several views merged.
     """
 
     def __init__(
         self,
         network: PerceptionNetwork | dict[str, Any],
-        loss: CenterLoss | dict[str, Any],
+        loss: CenterLoss | QueryLoss | dict[str, Any],
         depth_weight: float = 1.0,
         semantic_weight: float = 1.0,
         score_threshold: float = 0.02,
+        test_time: TestTimeViews | dict[str, Any] | None = None,
         data_preprocessor: dict[str, Any] | None = None,
         init_cfg: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(data_preprocessor or {"type": FramePreprocessor}, init_cfg)
         self.network: PerceptionNetwork = build(network)
-        self.criterion: CenterLoss = build(loss)
+        self.criterion: CenterLoss | QueryLoss = build(loss)
+        self.test_time: TestTimeViews | None = build(test_time)
         self.depth_weight, self.semantic_weight, self.score_threshold = depth_weight, semantic_weight, score_threshold
 
     def loss(self, batch_inputs: Frames, batch_data_samples: list[Det3DDataSample], **kwargs: Any) -> dict[str, Tensor]:
@@ -91,7 +96,7 @@ class FusionDetector(Base3DDetector):
         frames = batch_inputs
         output = self.network(frames)
         boxes, labels, sample = _ground_truth(batch_data_samples)
-        losses: dict[str, Tensor] = self.criterion(output.head, boxes, labels, sample, self.network.head.group_of_class)
+        losses: dict[str, Tensor] = self.criterion(self.network.head, output.head, boxes, labels, sample)
         camera = self.network.camera
         if camera is not None and output.depth_logits is not None and output.measured is not None:
             depth = camera.lift.depth_loss(output.depth_logits, output.measured.bin, frames.camera_mask)
@@ -107,7 +112,10 @@ class FusionDetector(Base3DDetector):
         self, batch_inputs: Frames, batch_data_samples: list[Det3DDataSample], **kwargs: Any
     ) -> list[Det3DDataSample]:
         """Fills each sample's pred_instances_3d: boxes [K,9], bboxes_3d, scores_3d [K], labels_3d [K]."""
-        detections = self.network.detect(batch_inputs)
+        if self.test_time is not None:
+            detections = self.test_time.detect(self.network, batch_inputs)
+        else:
+            detections = self.network.detect(batch_inputs)
         for sample, boxes, scores, labels in zip(batch_data_samples, *detections, strict=True):
             keep = scores >= self.score_threshold
             sample.pred_instances_3d = InstanceData(

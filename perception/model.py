@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from perception.camera.branch import CameraBranch
 from perception.camera.lift import MeasuredCells
 from perception.fusion.decoder import BEVDecoder
-from perception.fusion.fuser import ConcatFuser
+from perception.fusion.fuser import Fuser
 from perception.head.center_head import CenterHead, Detections, HeadOutput
+from perception.head.query_head import QueryHead, QueryOutput
 from perception.lidar.branch import LidarBranch
 
 
@@ -40,7 +41,7 @@ class NetworkOutput(NamedTuple):
     """The head's output and, with cameras, what is supervised in the image: depth logits [B,N,D,h,w], semantic logits
     [B,N,classes+1,h,w] where the branch has that head, and what the LiDAR measured there."""
 
-    head: HeadOutput
+    head: HeadOutput | QueryOutput
     depth_logits: Tensor | None
     semantic_logits: Tensor | None
     measured: MeasuredCells | None
@@ -60,9 +61,9 @@ class PerceptionNetwork(nn.Module):
         self,
         lidar: LidarBranch | None,
         camera: CameraBranch | None,
-        fuser: ConcatFuser,
+        fuser: Fuser,
         decoder: BEVDecoder,
-        head: CenterHead,
+        head: CenterHead | QueryHead,
     ) -> None:
         super().__init__()
         if lidar is None and camera is None:

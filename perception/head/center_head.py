@@ -11,23 +11,20 @@ from torch.nn import functional as F
 
 from perception.fusion.decoder import conv_norm_relu
 from perception.geometry.grid import BEVGrid
-
-# Channels of the box regression: offset in the cell (x, y), height of the centre (m), log of length, width, height (m),
-# sine and cosine of the yaw, velocity (x, y, in VELOCITY_UNIT_MPS).
-OFFSET, HEIGHT, LOG_SIZE, SIN_COS, VELOCITY = slice(0, 2), slice(2, 3), slice(3, 6), slice(6, 8), slice(8, 10)
-BOX_CHANNELS = 10
-# What traffic moves at, so that these channels are of the others' size and learn as fast.
-VELOCITY_UNIT_MPS = 8.0
+from perception.head.box_code import BOX_CHANNELS, decode_boxes
 
 
 class HeadOutput(NamedTuple):
     """Attributes:
     heatmap: [B,classes,Y,X] logits.
-    box: [B,groups,10,Y,X] regression of each task group.
+    box: [B,groups,10,Y,X] code of each task group's box (box_code).
+    iou: [B,groups,Y,X] overlap that the box is expected to have with the object, from -1 (none) to 1 (all); None
+        where the head does not predict it.
     """
 
     heatmap: Tensor
     box: Tensor
+    iou: Tensor | None
 
 
 class Detections(NamedTuple):
@@ -56,6 +53,9 @@ class CenterHead(nn.Module):
         candidates: detections decoded per sample.
         nms_radius_m: per class, how near two detections of it may be; of nearer ones the better stays (score 0 for the
             other). Zero keeps all.
+        iou_share: exponent a of the score s^(1-a) iou^a by which a well placed box passes before a merely likely one
+            (CIA-SSD, Zheng et al., AAAI 2021; AFDetV2, Hu et al., AAAI 2022, which takes 0.5 to 0.7). Zero: the score
+            is the heatmap's, and no overlap is predicted.
     """
 
     group_of_class: Tensor
@@ -70,16 +70,20 @@ class CenterHead(nn.Module):
         channels: int = 64,
         candidates: int = 300,
         nms_radius_m: Sequence[float] | None = None,
+        iou_share: float = 0.0,
     ) -> None:
         super().__init__()
         classes = sorted(c for group in groups for c in group)
         if classes != list(range(len(classes))):
             raise ValueError(f"groups must hold every class index once, got {groups}")
-        self.grid, self.candidates = grid, candidates
+        if not 0 <= iou_share < 1:
+            raise ValueError(f"iou_share must be at least 0 and below 1, got {iou_share}")
+        self.grid, self.candidates, self.iou_share = grid, candidates, iou_share
         self.shared = conv_norm_relu(in_channels, channels)
         self.trunks = nn.ModuleList(conv_norm_relu(channels, channels) for _ in groups)
         self.heatmaps = nn.ModuleList(nn.Conv2d(channels, len(group), 3, padding=1) for group in groups)
         self.boxes = nn.ModuleList(nn.Conv2d(channels, BOX_CHANNELS, 3, padding=1) for _ in groups)
+        self.ious = nn.ModuleList(nn.Conv2d(channels, 1, 3, padding=1) for _ in groups) if iou_share > 0 else None
         self.register_buffer("group_of_class", torch.zeros(len(classes), dtype=torch.long), persistent=False)
         for g, group in enumerate(groups):
             self.group_of_class[list(group)] = g
@@ -102,7 +106,10 @@ class CenterHead(nn.Module):
         features = [trunk(x) for trunk in self.trunks]
         heatmap = torch.cat([conv(f) for conv, f in zip(self.heatmaps, features, strict=True)], dim=1)
         box = torch.stack([conv(f) for conv, f in zip(self.boxes, features, strict=True)], dim=1)
-        return HeadOutput(heatmap[:, self.class_order], box)
+        iou = None
+        if self.ious is not None:
+            iou = torch.cat([conv(f) for conv, f in zip(self.ious, features, strict=True)], dim=1)
+        return HeadOutput(heatmap[:, self.class_order], box, iou)
 
     def decode(self, output: HeadOutput) -> Detections:
         """Peaks of the heatmap (maxima of their 3x3 neighbourhood) as boxes, the best `candidates` of each sample."""
@@ -111,28 +118,24 @@ class CenterHead(nn.Module):
         scores = torch.where(F.max_pool2d(scores, 3, 1, 1) == scores, scores, 0.0)
         top, index = scores.flatten(1).topk(min(self.candidates, classes * rows * columns))
         labels, cell = index // (rows * columns), index % (rows * columns)
-        group = self.group_of_class[labels]
+        place = self.group_of_class[labels] * (rows * columns) + cell
+        if output.iou is not None:
+            iou = (output.iou.float().flatten(1).gather(1, place) + 1) / 2
+            top, order = (top ** (1 - self.iou_share) * iou.clamp(0, 1) ** self.iou_share).sort(descending=True)
+            labels, cell, place = (t.gather(1, order) for t in (labels, cell, place))
         flat = output.box.float().flatten(3).permute(0, 1, 3, 2).flatten(1, 2)  # [B,groups*Y*X,10]
-        picked = flat.gather(1, (group * (rows * columns) + cell)[..., None].expand(-1, -1, BOX_CHANNELS))
-        boxes = self._boxes(picked, cell % columns, cell // columns)
-        return Detections(boxes, self._suppress(boxes, top, labels), labels)
+        picked = flat.gather(1, place[..., None].expand(-1, -1, BOX_CHANNELS))
+        boxes = decode_boxes(picked, cell % columns, cell // columns, self.grid)
+        return Detections(boxes, suppress(boxes, top, labels, self.nms_radius_m), labels)
 
-    def _suppress(self, boxes: Tensor, scores: Tensor, labels: Tensor) -> Tensor:
-        """Scores [B,K] with zero where a better candidate of the same class is nearer than the class's radius."""
-        gap = torch.cdist(boxes[..., :2], boxes[..., :2])
-        near = (gap < self.nms_radius_m[labels][..., None]) & (labels[..., None] == labels[..., None, :])
-        # Candidates come by descending score: the better ones of candidate k are those before it.
-        better = torch.ones_like(near).tril(-1)
-        return torch.where((near & better).any(dim=-1), 0.0, scores)
 
-    def _boxes(self, regression: Tensor, column: Tensor, row: Tensor) -> Tensor:
-        low_x, low_y, _ = self.grid.range_min_m
-        size_x, size_y, _ = self.grid.cell_m
-        x = low_x + (column + regression[..., 0]) * size_x
-        y = low_y + (row + regression[..., 1]) * size_y
-        # Beyond e^4 = 55 m no road user exists; the clamp keeps half precision finite.
-        size = regression[..., LOG_SIZE].clamp(-4, 4).exp()
-        yaw = torch.atan2(regression[..., 6], regression[..., 7])
-        velocity = regression[..., VELOCITY] * VELOCITY_UNIT_MPS
-        parts = (torch.stack((x, y), -1), regression[..., HEIGHT], size, yaw[..., None], velocity)
-        return torch.cat(parts, dim=-1)
+def suppress(boxes: Tensor, scores: Tensor, labels: Tensor, radius_m: Tensor) -> Tensor:
+    """Scores [B,K] with zero where a better candidate of the same class is nearer than the class's radius.
+
+    boxes [B,K,9], scores [B,K] descending, labels [B,K], radius_m [classes].
+    """
+    gap = torch.cdist(boxes[..., :2], boxes[..., :2])
+    near = (gap < radius_m[labels][..., None]) & (labels[..., None] == labels[..., None, :])
+    # Candidates come by descending score: the better ones of candidate k are those before it.
+    better = torch.ones_like(near).tril(-1)
+    return torch.where((near & better).any(dim=-1), 0.0, scores)

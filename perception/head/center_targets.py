@@ -9,7 +9,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from perception.geometry.grid import BEVGrid
-from perception.head.center_head import BOX_CHANNELS, SIN_COS, VELOCITY, VELOCITY_UNIT_MPS, HeadOutput
+from perception.head.box_code import (
+    BOX_CHANNELS,
+    SIN_COS,
+    VELOCITY,
+    VELOCITY_UNIT_MPS,
+    cell_position,
+    decode_boxes,
+    encode_boxes,
+)
+from perception.head.box_overlap import box_iou_3d_pairs
+from perception.head.center_head import CenterHead, HeadOutput
 
 
 class CenterTargets(NamedTuple):
@@ -17,7 +27,8 @@ class CenterTargets(NamedTuple):
     heatmap: [B,classes,Y,X] float32, a Gaussian of height 1 at each object's cell.
     sample, label, cell: [T] int64 of each cell that regresses a box; cell is flat. With box_radius 0 these are the
         cells of the K boxes inside the map.
-    box: [T,10] float32 regression target.
+    box: [T,9] float32 box of each such cell, LiDAR frame.
+    code: [T,10] float32 its code at the cell; zero where it is unknown.
     weight: [T,10] float32, over the cells of a box 1 in all; zero where the target is unknown (velocity without
         neighbouring frames).
     boxes: K.
@@ -28,6 +39,7 @@ class CenterTargets(NamedTuple):
     label: Tensor
     cell: Tensor
     box: Tensor
+    code: Tensor
     weight: Tensor
     boxes: int
 
@@ -65,16 +77,10 @@ def center_targets(
     and forgives a peak beside its cell (as AFDet's offset map, Ge et al., 2020).
     """
     _, rows, columns = grid.shape
-    position = torch.stack(
-        (
-            (boxes[:, 0] - grid.range_min_m[0]) / grid.cell_m[0],
-            (boxes[:, 1] - grid.range_min_m[1]) / grid.cell_m[1],
-        ),
-        dim=1,
-    )
+    position = cell_position(boxes, grid)
     column, row = position.floor().long().unbind(1)
     keep = (column >= 0) & (column < columns) & (row >= 0) & (row < rows)
-    boxes, labels, sample, position, column, row = (t[keep] for t in (boxes, labels, sample, position, column, row))
+    boxes, labels, sample, column, row = (t[keep] for t in (boxes, labels, sample, column, row))
 
     radius = gaussian_radius(boxes[:, 3] / grid.cell_m[0], boxes[:, 4] / grid.cell_m[1], min_overlap)
     radius = radius.floor().clamp(min_radius, 16)
@@ -99,16 +105,13 @@ def center_targets(
     share = share * inside
     share = (share / share.sum(dim=1, keepdim=True))[inside]
     which = torch.arange(len(boxes), device=boxes.device)[:, None].expand_as(inside)[inside]
-    boxes, position, y, x = boxes[which], position[which], y[inside], x[inside]
-
-    yaw, velocity = boxes[:, 6:7], boxes[:, 7:9] / VELOCITY_UNIT_MPS
-    box = torch.cat(
-        (position - torch.stack((x, y), 1), boxes[:, 2:3], boxes[:, 3:6].log(), yaw.sin(), yaw.cos(), velocity),
-        dim=1,
+    y, x = y[inside], x[inside]
+    code = encode_boxes(boxes[which], torch.stack((x, y), dim=1), grid)
+    weight = torch.isfinite(code) * share[:, None]
+    code = code.nan_to_num(0.0, 0.0, 0.0)
+    return CenterTargets(
+        heatmap, sample[which], labels[which], y * columns + x, boxes[which], code, weight, len(labels)
     )
-    weight = torch.isfinite(box) * share[:, None]
-    box = box.nan_to_num(0.0, 0.0, 0.0)
-    return CenterTargets(heatmap, sample[which], labels[which], y * columns + x, box, weight, len(labels))
 
 
 def gaussian_focal_loss(logits: Tensor, target: Tensor) -> Tensor:
@@ -121,7 +124,7 @@ def gaussian_focal_loss(logits: Tensor, target: Tensor) -> Tensor:
 
 
 class CenterLoss(nn.Module):
-    """Heatmap and box losses of the centre head.
+    """Heatmap, box and overlap losses of the centre head.
 
     Args:
         grid: the head's grid.
@@ -130,6 +133,7 @@ class CenterLoss(nn.Module):
         velocity_weight: weight of the velocity (per m/s) within the box loss (CenterPoint: 0.2).
         min_overlap, min_radius: of the Gaussians, in cells.
         box_radius: how far from an object's cell its box is learnt too, in cells.
+        iou_weight: weight of the predicted overlap's loss, where the head predicts it (CIA-SSD: 1).
     """
 
     code_weight: Tensor
@@ -143,27 +147,35 @@ class CenterLoss(nn.Module):
         min_overlap: float = 0.1,
         min_radius: int = 1,
         box_radius: int = 0,
+        iou_weight: float = 1.0,
     ) -> None:
         super().__init__()
-        self.grid, self.classes, self.box_weight = grid, classes, box_weight
+        self.grid, self.classes, self.box_weight, self.iou_weight = grid, classes, box_weight, iou_weight
         self.min_overlap, self.min_radius, self.box_radius = min_overlap, min_radius, box_radius
         code = torch.ones(BOX_CHANNELS)
         code[VELOCITY] = velocity_weight * VELOCITY_UNIT_MPS
         self.register_buffer("code_weight", code, persistent=False)
 
     def forward(
-        self, output: HeadOutput, boxes: Tensor, labels: Tensor, sample: Tensor, group_of_class: Tensor
+        self, head: CenterHead, output: HeadOutput, boxes: Tensor, labels: Tensor, sample: Tensor
     ) -> dict[str, Tensor]:
-        """Losses by name for boxes [K,9], labels [K] and sample [K] of the whole batch."""
+        """Losses by name of what `head` put out, for boxes [K,9], labels [K] and sample [K] of the whole batch."""
         batch = output.heatmap.shape[0]
         target = center_targets(
             boxes, labels, sample, batch, self.classes, self.grid, self.min_overlap, self.min_radius, self.box_radius
         )
         count = max(target.boxes, 1)
-        heatmap = gaussian_focal_loss(output.heatmap, target.heatmap) / count
-        regression = output.box.float().flatten(3)[target.sample, group_of_class[target.label], :, target.cell]
-        error = (regression - target.box).abs() * target.weight * self.code_weight
-        losses = {"loss_heatmap": heatmap, "loss_box": self.box_weight * error.sum() / count}
+        losses = {"loss_heatmap": gaussian_focal_loss(output.heatmap, target.heatmap) / count}
+        group = head.group_of_class[target.label]
+        code = output.box.float().flatten(3)[target.sample, group, :, target.cell]
+        error = (code - target.code).abs() * target.weight * self.code_weight
+        losses["loss_box"] = self.box_weight * error.sum() / count
+        if output.iou is not None:
+            iou = output.iou.float().flatten(2)[target.sample, group, target.cell]
+            columns = self.grid.shape[2]
+            found = decode_boxes(code.detach(), target.cell % columns, target.cell // columns, self.grid)
+            miss = (iou - (2 * box_iou_3d_pairs(found, target.box) - 1)).abs()
+            losses["loss_iou"] = self.iou_weight * (miss * target.weight[:, 0]).sum() / count
         with torch.no_grad():
             losses["yaw_error"] = error[:, SIN_COS].sum() / (2 * count)
         return losses

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from perception.geometry.grid import BEVGrid
+from perception.head.box_code import decode_boxes
 from perception.head.center_head import CenterHead, HeadOutput
 from perception.head.center_targets import CenterLoss, center_targets, gaussian_focal_loss, gaussian_radius
 
@@ -59,9 +60,9 @@ def test_decode_inverts_the_targets(groups: tuple[tuple[int, ...], ...]) -> None
     head = CenterHead(8, GRID, groups, channels=8, candidates=50)
     target = center_targets(boxes, labels, sample, 2, 3, GRID)
     regression = torch.zeros(2, len(groups), 10, 64 * 80)
-    regression[target.sample, head.group_of_class[target.label], :, target.cell] = target.box
+    regression[target.sample, head.group_of_class[target.label], :, target.cell] = target.code
     heatmap = torch.where(target.heatmap == 1, 5.0, -5.0)
-    detections = head.decode(HeadOutput(heatmap, regression.unflatten(3, (64, 80))))
+    detections = head.decode(HeadOutput(heatmap, regression.unflatten(3, (64, 80)), None))
     for b in range(2):
         found = detections.scores[b] > 0.5
         assert int(found.sum()) == int((sample == b).sum())
@@ -76,8 +77,8 @@ def test_neighbouring_cells_regress_the_same_box() -> None:
     target = center_targets(boxes, labels, sample, 2, 3, GRID, box_radius=1)
     assert target.boxes < len(target.cell) <= 9 * target.boxes
     # Decoded at its own cell, every target is one of the boxes, and the shares of a box add up to one.
-    head = CenterHead(8, GRID, ((0, 1, 2),), channels=8)
-    decoded = head._boxes(target.box, target.cell % 80, target.cell // 80)
+    decoded = decode_boxes(target.code, target.cell % 80, target.cell // 80, GRID)
+    assert torch.allclose(decoded, target.box, atol=1e-3)
     error = (decoded[:, None] - boxes[None]).abs().amax(2)
     assert error.amin(1).max() < 1e-3
     shares = torch.zeros(30).index_add_(0, error.argmin(1), target.weight[:, 0])
@@ -101,7 +102,7 @@ def test_a_worse_detection_too_near_a_better_one_gets_no_score() -> None:
     for label, column, logit in ((0, 40, 3.0), (0, 42, 2.0), (0, 50, 1.0), (1, 41, 0.5), (1, 43, 0.4)):
         heatmap[0, label, 30, column] = logit
     regression = torch.zeros(1, 1, 10, 64, 80)
-    scores = head.decode(HeadOutput(heatmap, regression)).scores[0]
+    scores = head.decode(HeadOutput(heatmap, regression, None)).scores[0]
     assert (scores[:5] > 0).tolist() == [True, False, True, True, True]
 
 
@@ -110,17 +111,48 @@ def test_unknown_velocity_is_not_learnt() -> None:
     boxes[:, :2] = boxes[:, :2].clamp(-15, 15)
     boxes[:, 7:] = float("nan")
     box = torch.randn(2, 1, 10, 64, 80, requires_grad=True)
-    loss = CenterLoss(GRID, 3)(HeadOutput(torch.zeros(2, 3, 64, 80), box), boxes, labels, sample, torch.zeros(3).long())
+    output = HeadOutput(torch.zeros(2, 3, 64, 80), box, None)
+    loss = CenterLoss(GRID, 3)(CenterHead(4, GRID, ((0, 1, 2),)), output, boxes, labels, sample)
     loss["loss_box"].backward()
     assert torch.isfinite(loss["loss_box"]) and box.grad is not None
     assert box.grad[:, :, 8:].abs().sum() == 0 < box.grad[:, :, :8].abs().sum()
 
 
 def test_no_boxes_at_all() -> None:
-    out = HeadOutput(torch.zeros(1, 3, 64, 80), torch.zeros(1, 1, 10, 64, 80))
+    head = CenterHead(4, GRID, ((0, 1, 2),), channels=4, iou_share=0.5)
     empty = torch.zeros(0, dtype=torch.long)
-    losses = CenterLoss(GRID, 3)(out, torch.zeros(0, 9), empty, empty, torch.zeros(3).long())
-    assert all(torch.isfinite(v) for v in losses.values()) and losses["loss_box"] == 0
+    losses = CenterLoss(GRID, 3)(head, head(torch.zeros(1, 4, 64, 80)), torch.zeros(0, 9), empty, empty)
+    assert all(torch.isfinite(v) for v in losses.values()) and losses["loss_box"] == 0 == losses["loss_iou"]
+
+
+def test_a_better_placed_box_passes_before_a_likelier_one() -> None:
+    head = CenterHead(4, GRID, ((0, 1), (2,)), channels=4, iou_share=0.5)
+    heatmap = torch.full((1, 3, 64, 80), -9.0)
+    heatmap[0, 0, 30, 40], heatmap[0, 2, 10, 12] = 2.0, 1.0
+    iou = torch.full((1, 2, 64, 80), -1.0)
+    iou[0, 0, 30, 40], iou[0, 1, 10, 12] = 0.0, 0.9
+    found = head.decode(HeadOutput(heatmap, torch.zeros(1, 2, 10, 64, 80), iou))
+    assert found.labels[0, :2].tolist() == [2, 0]
+    expected = [(1 / (1 + math.exp(-logit)) * share) ** 0.5 for logit, share in ((1.0, 0.95), (2.0, 0.5))]
+    assert found.scores[0, :2].tolist() == pytest.approx(expected, rel=1e-5)
+    assert (found.scores[0].diff() <= 0).all()
+
+
+def test_the_predicted_overlap_learns_the_overlap_of_the_predicted_box() -> None:
+    boxes, labels, sample = some_boxes(20)
+    target = center_targets(boxes, labels, sample, 2, 3, GRID)
+    head = CenterHead(4, GRID, ((0, 1, 2),), channels=4, iou_share=0.5)
+    code = torch.zeros(2, 1, 10, 64 * 80)
+    code[target.sample, 0, :, target.cell] = target.code
+    # Half the boxes stand where the objects are, the others out of their reach.
+    lost = torch.arange(len(target.cell)) % 2 == 1
+    code[target.sample[lost], 0, 2, target.cell[lost]] += 20.0
+    iou = torch.zeros(2, 1, 64 * 80)
+    iou[target.sample, 0, target.cell] = torch.where(lost, -1.0, 1.0)
+    output = HeadOutput(torch.zeros(2, 3, 64, 80), code.unflatten(3, (64, 80)), iou.unflatten(2, (64, 80)))
+    assert CenterLoss(GRID, 3)(head, output, boxes, labels, sample)["loss_iou"] < 1e-3
+    wrong = output._replace(iou=-output.iou)
+    assert CenterLoss(GRID, 3)(head, wrong, boxes, labels, sample)["loss_iou"] == pytest.approx(2.0, abs=1e-3)
 
 
 def test_focal_loss_equals_the_formula() -> None:
