@@ -8,6 +8,7 @@ import sys
 EXAMPLES = """examples:
   tools/test.py configs/demo_fusion.py work_dirs/demo_fusion/latest.pth
   tools/test.py configs/demo_fusion.py work_dirs/demo_fusion/latest.pth --sensors fused lidar_only camera_only
+  tools/test.py configs/demo_fusion.py work_dirs/demo_fusion/latest.pth --robustness
 """
 
 
@@ -25,6 +26,9 @@ def main() -> int:
         choices=("fused", "lidar_only", "camera_only"),
         help="sensors that stay on; each choice is scored",
     )
+    parser.add_argument(
+        "--robustness", action="store_true", help="score with sensors missing, spoilt, wrongly mounted and late instead"
+    )
     parser.add_argument("--cfg-options", nargs="+", default=[], metavar="KEY=VALUE", help="change values of the config")
     parser.add_argument("--launcher", choices=("none", "pytorch", "slurm", "mpi"), default="none")
     args = parser.parse_args()
@@ -32,11 +36,16 @@ def main() -> int:
     from pathlib import Path
 
     from perception.engine.options import parse_options
+    from perception.engine.robustness import measure_robustness
     from perception.engine.run import evaluate, load_config
 
     try:
         config = load_config(args.config, parse_options(args.cfg_options))
         out = args.out or Path(args.checkpoint).parent / "test"
+        if args.robustness:
+            for row in measure_robustness(config, args.checkpoint, out, args.launcher):
+                print(f"{row['name']:36} NDS {row['NDS']:.3f}  mAP {row['mAP']:.3f}  {row['share'] or 0:6.1%}")
+            return 0
         metrics = evaluate(config, args.checkpoint, out, args.sensors, args.launcher)
     except (FileNotFoundError, ValueError, KeyError, TypeError, RuntimeError) as error:
         print(f"error: {error}", file=sys.stderr)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.dataset import Compose
 from mmengine.runner import Runner
 
 from perception.engine.checkpoints import load_weights
+from perception.evaluation.json_file import write_json
 
 # Which sensors stay on, by the name under which a score is reported.
 SENSORS = {
@@ -70,32 +71,58 @@ def evaluate(
     Writes out_dir/<sensors>/{results,scores}.json and out_dir/metrics.json, which holds what is returned:
     {sensors: {NDS, mAP, mAP_present, mATE, ..., AP: {class: AP}, ms_per_frame}}.
     """
-    out_dir = Path(out_dir)
     unknown = set(sensors) - SENSORS.keys()
     if unknown:
         raise ValueError(f"unknown sensors {sorted(unknown)}; choose among {list(SENSORS)}")
-    config.work_dir, config.launcher = str(out_dir), launcher
-    _place_scores(config, out_dir)
-    for key in ("train_dataloader", "train_cfg", "optim_wrapper", "val_dataloader", "val_cfg", "val_evaluator"):
-        config[key] = None
-    config.param_scheduler = None
-    runner = Runner.from_cfg(config)
-    load_weights(runner.model, str(checkpoint))
-    preprocessor = runner.model.data_preprocessor
-    metrics: dict[str, dict[str, Any]] = {}
-    for name in sensors:
-        preprocessor.use_lidar, preprocessor.use_camera = SENSORS[name]["use_lidar"], SENSORS[name]["use_camera"]
-        metric = runner.test_loop.evaluator.metrics[0]
-        metric.out_dir = out_dir / name
+    scorer = Scorer(config, checkpoint, out_dir, launcher)
+    metrics = {name: scorer.score(name, SENSORS[name]["use_lidar"], SENSORS[name]["use_camera"]) for name in sensors}
+    write_json(Path(out_dir) / "metrics.json", metrics, indent=2)
+    return metrics
+
+
+class Scorer:
+    """Scores one checkpoint again and again, as the same weights see the data under different conditions.
+
+    Args:
+        config: its test_dataloader and test_evaluator count.
+        checkpoint: the weights.
+        out_dir: each score's files go to a folder in it.
+        launcher: mmengine's, for several processes.
+    """
+
+    def __init__(self, config: Config, checkpoint: str | Path, out_dir: str | Path, launcher: str = "none") -> None:
+        self.out_dir = Path(out_dir)
+        config.work_dir, config.launcher = str(out_dir), launcher
+        _place_scores(config, self.out_dir)
+        for key in ("train_dataloader", "train_cfg", "optim_wrapper", "val_dataloader", "val_cfg", "val_evaluator"):
+            config[key] = None
+        config.param_scheduler = None
+        self._runner = Runner.from_cfg(config)
+        load_weights(self._runner.model, str(checkpoint))
+        self._loop: Any = self._runner.test_loop  # which builds the data set
+
+    @property
+    def dataset(self) -> Any:
+        return self._loop.dataloader.dataset
+
+    def score(
+        self, name: str, use_lidar: bool = True, use_camera: bool = True, pipeline: Sequence[Any] | None = None
+    ) -> dict[str, Any]:
+        """{NDS, mAP, mAP_present, mATE, ..., AP: {class: AP}, ms_per_frame}; writes out_dir/name/{results,scores}.json.
+
+        With `pipeline` the samples are loaded by it in place of the config's.
+        """
+        if pipeline is not None:
+            self.dataset.pipeline = Compose(pipeline)
+        preprocessor = self._runner.model.data_preprocessor
+        preprocessor.use_lidar, preprocessor.use_camera = use_lidar, use_camera
+        metric = self._loop.evaluator.metrics[0]
+        metric.out_dir = self.out_dir / name
         start = time.perf_counter()
-        runner.test()
+        self._runner.test()
         elapsed_s = time.perf_counter() - start
         scores = {key: value for key, value in metric.scores.items() if key not in ("curves", "AP_per_distance")}
-        metrics[name] = {**scores, "ms_per_frame": 1e3 * elapsed_s / len(runner.test_loop.dataloader.dataset)}
-    partial = out_dir / "metrics.json.part"
-    partial.write_text(json.dumps(metrics, indent=2))
-    partial.replace(out_dir / "metrics.json")
-    return metrics
+        return {**scores, "ms_per_frame": 1e3 * elapsed_s / len(self.dataset)}
 
 
 def _place_scores(config: Config, folder: Path) -> None:

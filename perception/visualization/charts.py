@@ -67,9 +67,14 @@ def line_chart(title: str, lines: Sequence[Line], axes: Axes) -> str:
     return _figure(title, "".join(parts))
 
 
-def bar_chart(title: str, groups: Sequence[tuple[str, Sequence[float]]], labels: Sequence[str]) -> str:
-    """A <figure> of horizontal bars from 0 to 1; groups are (name, one value per series), the values stand beside."""
-    bar, gap, left, width = 13, 12, 124, 420
+def bar_chart(
+    title: str, groups: Sequence[tuple[str, Sequence[float]]], labels: Sequence[str], name_px: int = 124
+) -> str:
+    """A <figure> of horizontal bars from 0 to 1; groups are (name, one value per series), the values stand beside.
+
+    Names have `name_px` to their left.
+    """
+    bar, gap, left, width = 13, 12, name_px, name_px + 296
     step = bar * len(labels) + gap
     height = step * len(groups) + 22
     span = width - left - 40

@@ -51,11 +51,16 @@ def write_report(
         _section("Frames", "".join(_frame(Path(frame)) for frame in frames)),
         _section("The run", _facts_table(facts or {}, stages_s or {})),
     ]
+    return write_page(path, title, "".join(sections))
+
+
+def write_page(path: str | Path, title: str, body: str) -> Path:
+    """Write one self-contained HTML page with the report's style; whole or not at all. Returns its path."""
     page = (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
         f"<title>{escape(title)}</title><style>{STYLE}</style></head>"
-        f"<body><main><h1>{escape(title)}</h1>{''.join(sections)}</main></body></html>\n"
+        f"<body><main><h1>{escape(title)}</h1>{body}</main></body></html>\n"
     )
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -88,7 +93,7 @@ def _section(title: str, body: str) -> str:
     return f"<section><h2>{escape(title)}</h2>{body}</section>" if body else ""
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]], kind: str = "") -> str:
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], kind: str = "") -> str:
     """A table that scrolls sideways on a narrow screen; cells are HTML, the first of a row is its heading."""
     top = "".join(f"<th scope=col>{cell}</th>" for cell in head)
     body = "".join(f"<tr><th scope=row>{row[0]}</th>{''.join(f'<td>{c}</td>' for c in row[1:])}</tr>" for row in rows)
@@ -113,7 +118,7 @@ def _summary_table(labels: Sequence[str], scores: Sequence[Mapping[str, Any]]) -
         for i, (label, s) in enumerate(zip(labels, scores, strict=True))
     ]
     head = ["", *(f"{name} {'↑' if name in HIGHER_IS_BETTER else '↓'}" for name in columns)]
-    return _table([h.replace("_", " ") for h in head], rows, "numbers")
+    return table([h.replace("_", " ") for h in head], rows, "numbers")
 
 
 def _scored_note(score: Mapping[str, Any]) -> str:
@@ -138,7 +143,7 @@ def _ap_bars(labels: Sequence[str], scores: Sequence[Mapping[str, Any]]) -> str:
     groups = [(_class_label(name), [s["AP"][name] for s in scores]) for name in present]
     if not groups:
         return ""
-    counts = _table(
+    counts = table(
         ["class", "boxes of ground truth", *map(escape, labels)],
         [
             [escape(_class_label(name)), str(present[name]), *(_value(s["AP"][name]) for s in scores)]
@@ -157,7 +162,7 @@ def _errors_table(score: Mapping[str, Any]) -> str:
     rows = [[escape(_class_label(n)), *(_value(score["TP"][n][error]) for error in ERRORS)] for n in names]
     head = ["class", *(f"{error} <small>{unit}</small>" for error, unit in ERRORS.items())]
     note = "<p class=note>At 2 m, mean over recalls above 0.1; 1 where a class has no true positive there.</p>"
-    return _table(head, rows, "numbers") + note
+    return table(head, rows, "numbers") + note
 
 
 def _pr_curves(score: Mapping[str, Any]) -> str:
@@ -209,4 +214,4 @@ def _facts_table(facts: Mapping[str, str], stages_s: Mapping[str, float]) -> str
     rows += [[escape(f"{name.replace('_', ' ')}"), f"{seconds:.1f} s"] for name, seconds in stages_s.items()]
     if stages_s:
         rows.append(["all stages", f"{sum(stages_s.values()):.1f} s"])
-    return _table([], rows, "facts") if rows else ""
+    return table([], rows, "facts") if rows else ""

@@ -7,6 +7,14 @@ gt_bboxes_3d and gt_labels_3d as mmdet3d has them. `PackFrame` composes the matr
 
 from perception.datasets.transforms.augment_bev import BEVAugment
 from perception.datasets.transforms.augment_images import ImageAugment
+from perception.datasets.transforms.faults import (
+    DelayCameras,
+    DelayLidar,
+    LimitLidar,
+    LoadThinnedSweeps,
+    MiscalibrateCameras,
+    SpoilImages,
+)
 from perception.datasets.transforms.filters import RangeFilter, ShufflePoints
 from perception.datasets.transforms.gt_paste import GTPaste
 from perception.datasets.transforms.loading import LoadCameras, LoadSweeps
@@ -15,13 +23,19 @@ from perception.datasets.transforms.sensor_dropout import DropSensors, ModalityD
 
 __all__ = [
     "BEVAugment",
+    "DelayCameras",
+    "DelayLidar",
     "DropSensors",
     "GTPaste",
     "ImageAugment",
+    "LimitLidar",
     "LoadCameras",
     "LoadSweeps",
+    "LoadThinnedSweeps",
+    "MiscalibrateCameras",
     "ModalityDropout",
     "PackFrame",
     "RangeFilter",
     "ShufflePoints",
+    "SpoilImages",
 ]

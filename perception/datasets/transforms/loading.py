@@ -42,10 +42,10 @@ class LoadSweeps(BaseTransform):
             results["points"] = np.zeros((0, 5), dtype=np.float32)
             return results
         features = results["lidar_points"].get("num_pts_feats", POINT_FEATURES)
-        clouds = [self._with_age(read_points(results["lidar_points"]["lidar_path"], features), 0.0)]
+        clouds = [self._with_age(self.read(results["lidar_points"]["lidar_path"], features), 0.0)]
         for sweep in results.get("lidar_sweeps", [])[self.every - 1 :: self.every][: self.sweeps]:
             cloud = self._with_age(
-                read_points(sweep["lidar_points"]["lidar_path"], features), results["timestamp"] - sweep["timestamp"]
+                self.read(sweep["lidar_points"]["lidar_path"], features), results["timestamp"] - sweep["timestamp"]
             )
             cloud = cloud[(np.abs(cloud[:, :2]) >= self.remove_close_m).any(axis=1)]
             lidar_from_sweep = invert(np.asarray(sweep["lidar_points"]["lidar2sensor"])).astype(np.float32)
@@ -53,6 +53,10 @@ class LoadSweeps(BaseTransform):
             clouds.append(cloud)
         results["points"] = np.concatenate(clouds)
         return results
+
+    def read(self, path: str, features: int) -> np.ndarray:
+        """Points [P,features] float32 of one file."""
+        return read_points(path, features)
 
     @staticmethod
     def _with_age(points: np.ndarray, age_s: float) -> np.ndarray:
