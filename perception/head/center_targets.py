@@ -20,6 +20,7 @@ from perception.head.box_code import (
 )
 from perception.head.box_overlap import box_iou_3d_pairs
 from perception.head.center_head import CenterHead, HeadOutput
+from perception.head.object_count import object_count
 
 
 class CenterTargets(NamedTuple):
@@ -164,7 +165,7 @@ class CenterLoss(nn.Module):
         target = center_targets(
             boxes, labels, sample, batch, self.classes, self.grid, self.min_overlap, self.min_radius, self.box_radius
         )
-        count = max(target.boxes, 1)
+        count = object_count(target.boxes, boxes.device)
         losses = {"loss_heatmap": gaussian_focal_loss(output.heatmap, target.heatmap) / count}
         group = head.group_of_class[target.label]
         code = output.box.float().flatten(3)[target.sample, group, :, target.cell]

@@ -12,6 +12,7 @@ from perception.geometry.grid import BEVGrid
 from perception.head.box_code import BOX_CHANNELS, SIN_COS, VELOCITY, VELOCITY_UNIT_MPS, decode_boxes, encode_boxes
 from perception.head.box_overlap import box_iou_3d
 from perception.head.center_targets import center_targets, gaussian_focal_loss
+from perception.head.object_count import object_count
 from perception.head.query_head import QueryHead, QueryOutput
 
 # Rows and columns [min(Q,K)] int64 of the cheapest one-to-one matching of a cost [Q,K].
@@ -61,7 +62,7 @@ class QueryLoss(nn.Module):
         target = center_targets(
             boxes, labels, sample, batch, self.classes, self.grid, self.min_overlap, self.min_radius
         )
-        count = max(target.boxes, 1)
+        count = object_count(target.boxes, boxes.device)
         losses = {"loss_heatmap": gaussian_focal_loss(output.heatmap, target.heatmap) / count}
 
         # Boxes inside the map, as the heatmap has them.
