@@ -70,7 +70,7 @@ model = dict(
             ),
             semantic=dict(type=SemanticHead, in_channels=48, classes=10),
         ),
-        fuser=dict(type=ConcatFuser, in_channels=(64, 42), channels=64),
+        fuser=dict(type=ConcatFuser, in_channels=(64, 42), channels=64, kernel=1),
         decoder=dict(type=BEVDecoder, in_channels=64, channels=(64, 128), layers=(1, 4), out_channels=32),
         head=dict(
             type=CenterHead, in_channels=64, grid=grid, groups=(tuple(range(10)),), channels=64, candidates=300,
@@ -126,7 +126,7 @@ test_dataloader = dict(
 )
 test_evaluator = dict(type=NuScenesDetectionMetric, out_dir="work_dirs/demo/test", split="val")
 
-epochs = 8
+epochs = 7
 train_cfg = dict(type=EpochBasedTrainLoop, max_epochs=epochs)
 test_cfg = dict(type=TestLoop)
 optim_wrapper = dict(

@@ -10,20 +10,21 @@ from perception.fusion.decoder import conv_norm_relu
 
 
 class ConcatFuser(nn.Module):
-    """Concatenate the maps of the sensors, mix them by a 3x3 convolution and weight the channels (BEVFusion's
+    """Concatenate the maps of the sensors, mix them by a convolution and weight the channels (BEVFusion's
     dynamic fusion, Liang et al., NeurIPS 2022, section 3.3). A missing sensor's map is zero and its
     absence is an input.
 
     Args:
         in_channels: channels of each sensor's map, in order (LiDAR, camera).
         channels: channels of the fused map.
+        kernel: size of the mixing convolution; 1 leaves the neighbourhood to the decoder.
     """
 
-    def __init__(self, in_channels: tuple[int, ...], channels: int) -> None:
+    def __init__(self, in_channels: tuple[int, ...], channels: int, kernel: int = 3) -> None:
         super().__init__()
         self.out_channels = channels
         self.mix = nn.Sequential(
-            nn.Conv2d(sum(in_channels) + len(in_channels), channels, 3, padding=1, bias=False),
+            nn.Conv2d(sum(in_channels) + len(in_channels), channels, kernel, padding=kernel // 2, bias=False),
             nn.BatchNorm2d(channels),
             nn.ReLU(inplace=True),
         )
