@@ -1,4 +1,4 @@
-"""Cameras and LiDAR at full size: the two branches of nuscenes_lidar.py and nuscenes_camera.py."""
+"""Cameras and LiDAR at full size: the two branches of nuscenes_lidar.py and nuscenes_camera.py on the LiDAR's grid."""
 
 from mmengine.config import read_base
 
@@ -7,6 +7,17 @@ from perception.fusion.fuser import ConcatFuser
 with read_base():
     from .nuscenes_camera import *  # noqa: F403
 
+    # isort: split
+    # Again: both sensors are loaded, and the schedule is the LiDAR branch's.
+    from ._base_.nuscenes_data import *  # noqa: F403
+    from ._base_.one_cycle import *  # noqa: F403
+
+camera.lift.grid = grid  # noqa: F405
 model.network.update(  # noqa: F405
-    lidar=lidar, fuser=dict(type=ConcatFuser, in_channels=(128, 90), channels=128)  # noqa: F405
-)  # fmt: skip
+    lidar=lidar,  # noqa: F405
+    camera=camera,  # noqa: F405
+    fuser=dict(type=ConcatFuser, in_channels=(128, 90), channels=128),
+    decoder=decoder,  # noqa: F405
+    head=head,  # noqa: F405
+)
+model.loss.grid = head_grid  # noqa: F405

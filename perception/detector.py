@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -16,8 +17,9 @@ from mmdet3d.structures import Det3DDataSample, LiDARInstance3DBoxes
 from mmengine.model import BaseDataPreprocessor
 from mmengine.structures import InstanceData
 
-from perception.camera.semantics import cell_labels
+from perception.camera.supervision import image_losses
 from perception.engine.build import build
+from perception.engine.checkpoints import load_backbone
 from perception.engine.test_time import TestTimeViews
 from perception.head.center_targets import CenterLoss
 from perception.head.query_loss import QueryLoss
@@ -29,7 +31,8 @@ class FramePreprocessor(BaseDataPreprocessor):
     """Collates the dataset's samples into Frames on the model's device.
 
     Each sample's inputs: points [P,5] float32, images [N,3,H,W] uint8, image_from_lidar [N,4,4] float32,
-    camera_mask [N] bool, lidar_mask bool. The cloud of a sample whose LiDAR is off is left out.
+    camera_mask [N] bool, lidar_mask bool. The cloud of a sample whose LiDAR is off is left out. Samples may differ in
+    their number of cameras: those with fewer get missing ones.
 
     Args:
         use_lidar, use_camera: switch a sensor off for every sample, as if it were missing.
@@ -48,14 +51,14 @@ class FramePreprocessor(BaseDataPreprocessor):
         lidar_mask = torch.stack(list(inputs.get("lidar_mask", [~on] * batch))) & self.use_lidar
         images = inputs.get("images", [torch.zeros(0, 3, 1, 1, dtype=torch.uint8, device=self.device)] * batch)
         matrices = inputs.get("image_from_lidar", [torch.zeros(0, 4, 4, device=self.device)] * batch)
-        camera_mask = torch.stack(list(inputs.get("camera_mask", [on.new_zeros(0)] * batch))) & self.use_camera
+        camera_mask = _padded(inputs.get("camera_mask", [on.new_zeros(0)] * batch)) & self.use_camera
         clouds = [p if is_on else p[:0] for p, is_on in zip(points, lidar_mask.tolist(), strict=True)]
         counts = torch.tensor([len(p) for p in clouds], device=self.device)
         frames = Frames(
             points=torch.cat(clouds),
             point_batch=torch.repeat_interleave(torch.arange(batch, device=self.device), counts),
-            images=torch.stack(list(images)),
-            image_from_lidar=torch.stack(list(matrices)),
+            images=_padded(images),
+            image_from_lidar=_padded(matrices),
             camera_mask=camera_mask,
             lidar_mask=lidar_mask,
         )
@@ -69,10 +72,14 @@ class FusionDetector(Base3DDetector):
     Args:
         network: the network, or its config.
         loss: the head's loss, or its config.
-        depth_weight, semantic_weight: weights of the supervision by LiDAR points in the images, of depths and classes.
+        depth_weight, semantic_weight, image_weight: weights of what the camera branch learns in the images: depths and
+            classes by LiDAR points and boxes, and the 2D head by boxes.
         score_threshold: predictions below it are not reported.
         test_time: if given, predictions are those of several views merged.
+        backbone_checkpoint: where training begins the image backbone from (`load_backbone`); None for random weights.
     """
+
+    training_only = ("network.camera.image_head.",)
 
     def __init__(
         self,
@@ -80,8 +87,10 @@ class FusionDetector(Base3DDetector):
         loss: CenterLoss | QueryLoss | dict[str, Any],
         depth_weight: float = 1.0,
         semantic_weight: float = 1.0,
+        image_weight: float = 1.0,
         score_threshold: float = 0.02,
         test_time: TestTimeViews | dict[str, Any] | None = None,
+        backbone_checkpoint: str | None = None,
         data_preprocessor: dict[str, Any] | None = None,
         init_cfg: dict[str, Any] | None = None,
     ) -> None:
@@ -89,7 +98,21 @@ class FusionDetector(Base3DDetector):
         self.network: PerceptionNetwork = build(network)
         self.criterion: CenterLoss | QueryLoss = build(loss)
         self.test_time: TestTimeViews | None = build(test_time)
-        self.depth_weight, self.semantic_weight, self.score_threshold = depth_weight, semantic_weight, score_threshold
+        self.score_threshold, self.backbone_checkpoint = score_threshold, backbone_checkpoint
+        if backbone_checkpoint is not None and self.network.camera is None:
+            raise ValueError("backbone_checkpoint is given, but the network has no cameras")
+        self.image_weights = {
+            "loss_depth": depth_weight,
+            "loss_semantic": semantic_weight,
+            "loss_image_heatmap": image_weight,
+            "loss_image_box": image_weight,
+        }
+
+    def init_weights(self) -> None:
+        """Called by mmengine's Runner before a training from the start."""
+        super().init_weights()
+        if self.backbone_checkpoint is not None and self.network.camera is not None:
+            load_backbone(self.network.camera.backbone, self.backbone_checkpoint)
 
     def loss(self, batch_inputs: Frames, batch_data_samples: list[Det3DDataSample], **kwargs: Any) -> dict[str, Tensor]:
         """Losses by name. Each sample's gt_instances_3d: bboxes_3d [K,9] (velocity may be NaN) and labels_3d [K]."""
@@ -98,14 +121,19 @@ class FusionDetector(Base3DDetector):
         boxes, labels, sample = _ground_truth(batch_data_samples)
         losses: dict[str, Tensor] = self.criterion(self.network.head, output.head, boxes, labels, sample)
         camera = self.network.camera
-        if camera is not None and output.depth_logits is not None and output.measured is not None:
-            depth = camera.lift.depth_loss(output.depth_logits, output.measured.bin, frames.camera_mask)
-            losses["loss_depth"] = self.depth_weight * depth
-            if camera.semantic is not None and output.semantic_logits is not None:
-                classes = camera.semantic.classes
-                seen = cell_labels(output.measured, frames.points, boxes, labels, sample, classes)
-                semantic = camera.semantic.loss(output.semantic_logits, seen, frames.camera_mask)
-                losses["loss_semantic"] = self.semantic_weight * semantic
+        if camera is not None and output.camera is not None and output.measured is not None:
+            learned = image_losses(
+                camera,
+                output.camera,
+                output.measured,
+                frames.points,
+                frames.image_from_lidar,
+                frames.camera_mask,
+                boxes,
+                labels,
+                sample,
+            )
+            losses |= {name: self.image_weights[name] * loss for name, loss in learned.items()}
         return losses
 
     def predict(
@@ -133,6 +161,11 @@ class FusionDetector(Base3DDetector):
     def extract_feat(self, batch_inputs: Frames) -> Any:
         """The network has no separate feature stage; mmdet3d's interface asks for the method."""
         raise NotImplementedError("FusionDetector has no extract_feat; call its network")
+
+
+def _padded(samples: Sequence[Tensor]) -> Tensor:
+    """Samples [N_i,...] of a batch as [B,max N,...], the rest zero (False: missing)."""
+    return torch.nn.utils.rnn.pad_sequence(list(samples), batch_first=True)
 
 
 def _ground_truth(samples: list[Det3DDataSample]) -> tuple[Tensor, Tensor, Tensor]:

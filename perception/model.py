@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from perception.camera.branch import CameraBranch
+from perception.camera.branch import CameraBranch, CameraOutput
 from perception.camera.lift import MeasuredCells
 from perception.fusion.decoder import BEVDecoder
 from perception.fusion.fuser import Fuser
@@ -38,12 +38,11 @@ class Frames(NamedTuple):
 
 
 class NetworkOutput(NamedTuple):
-    """The head's output and, with cameras, what is supervised in the image: depth logits [B,N,D,h,w], semantic logits
-    [B,N,classes+1,h,w] where the branch has that head, and what the LiDAR measured there."""
+    """The head's output and, with cameras, their branch's and what the LiDAR measured in the pictures, which supervise
+    it."""
 
     head: HeadOutput | QueryOutput
-    depth_logits: Tensor | None
-    semantic_logits: Tensor | None
+    camera: CameraOutput | None
     measured: MeasuredCells | None
 
 
@@ -73,7 +72,7 @@ class PerceptionNetwork(nn.Module):
 
     def forward(self, frames: Frames) -> NetworkOutput:
         maps, present = [], []
-        depth_logits = semantic_logits = measured = None
+        camera = measured = None
         batch_size = frames.lidar_mask.shape[0]
         if self.lidar is not None:
             maps.append(self.lidar(frames.points, frames.point_batch, batch_size))
@@ -85,13 +84,11 @@ class PerceptionNetwork(nn.Module):
                     frames.points, frames.point_batch, frames.image_from_lidar, image_hw
                 )
             guide = measured.bin if measured is not None and self.lidar is not None else None
-            bev, depth_logits, semantic_logits = self.camera(
-                frames.images, frames.image_from_lidar, frames.camera_mask, guide
-            )
-            maps.append(bev)
+            camera = self.camera(frames.images, frames.image_from_lidar, frames.camera_mask, guide)
+            maps.append(camera.bev)
             present.append(frames.camera_mask.any(dim=1))
         head = self.head(self.decoder(self.fuser(maps, present)))
-        return NetworkOutput(head, depth_logits, semantic_logits, measured)
+        return NetworkOutput(head, camera, measured)
 
     @torch.no_grad()
     def detect(self, frames: Frames) -> Detections:

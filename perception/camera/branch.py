@@ -7,8 +7,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from perception.camera.image_head import ImageHeadOutput, TridentImageHead
 from perception.camera.lift import ScaleAwareLift
 from perception.camera.neck import TridentNeck
+from perception.camera.rows import placed, present_rows
 from perception.camera.semantics import SemanticHead
 from perception.camera.trident import TridentResNet
 
@@ -22,11 +24,13 @@ class CameraOutput(NamedTuple):
     bev: [B,C,Y,X].
     depth_logits: [B,N,D,h,w], from the images alone.
     semantic_logits: [B,N,classes+1,h,w], the last one background; None without a semantic head.
+    image: the 2D head's output; None without one and at inference.
     """
 
     bev: Tensor
     depth_logits: Tensor
     semantic_logits: Tensor | None
+    image: ImageHeadOutput | None
 
 
 class CameraBranch(nn.Module):
@@ -35,16 +39,28 @@ class CameraBranch(nn.Module):
     Args:
         backbone, neck, lift: the parts.
         semantic: if given, the class probabilities that it sees are lifted beside the features: so many channels more.
+        image_head: if given, it runs in training only, as a further thing to learn.
     """
 
     mean: Tensor
     std: Tensor
 
     def __init__(
-        self, backbone: TridentResNet, neck: TridentNeck, lift: ScaleAwareLift, semantic: SemanticHead | None = None
+        self,
+        backbone: TridentResNet,
+        neck: TridentNeck,
+        lift: ScaleAwareLift,
+        semantic: SemanticHead | None = None,
+        image_head: TridentImageHead | None = None,
     ) -> None:
         super().__init__()
-        self.backbone, self.neck, self.lift, self.semantic = backbone, neck, lift, semantic
+        for name, part in (("lift", lift.choice), ("image_head", image_head)):
+            if part is not None and part.branches != backbone.branches:
+                raise ValueError(
+                    f"{name} has valid_ranges_px for {part.branches} branches, the backbone has {backbone.branches}"
+                )
+        self.backbone, self.neck, self.lift = backbone, neck, lift
+        self.semantic, self.image_head = semantic, image_head
         self.out_channels = lift.out_channels + (semantic.classes if semantic is not None else 0)
         self.register_buffer("mean", torch.tensor(IMAGE_MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(IMAGE_STD).view(3, 1, 1), persistent=False)
@@ -58,12 +74,18 @@ class CameraBranch(nn.Module):
         # A missing camera may come with any matrix; the identity can be inverted.
         identity = torch.eye(4, device=images.device, dtype=image_from_lidar.dtype)
         image_from_lidar = torch.where(camera_mask[:, :, None, None], image_from_lidar, identity)
-        x = (images.flatten(0, 1).float() - self.mean) / self.std
+        views, present = images.flatten(0, 1), None
+        if self.training:
+            present = present_rows(camera_mask)
+            views = views[present]
+        x = (views.float() - self.mean) / self.std
         features = self.neck(*self.backbone(x.contiguous(memory_format=torch.channels_last)))
-        features = features.unflatten(1, (batch, cameras))
-        semantic_logits = painted = None
+        features = placed(features, present, batch * cameras, dim=1).unflatten(1, (batch, cameras))
+        semantic_logits = painted = image = None
         if self.semantic is not None:
             semantic_logits = self.semantic(features)
             painted = semantic_logits.float().softmax(dim=2)[:, :, :-1]
+        if self.image_head is not None and self.training:
+            image = self.image_head(features)
         bev, depth_logits = self.lift(features, image_from_lidar, camera_mask, measured, painted)
-        return CameraOutput(bev, depth_logits, semantic_logits)
+        return CameraOutput(bev, depth_logits, semantic_logits, image)

@@ -1,24 +1,28 @@
 """Image features into the bird's-eye view: Lift-Splat (Philion & Fidler, ECCV 2020) with a choice of scale per depth.
 
-An object's size in pixels is its size over its depth, so a trident branch that is right for a range of sizes is right
-for a range of depths. Each depth bin therefore weights the branches, starting from that relation and learning on.
+Each depth bin of each camera weights the trident branches by what they are for (`ScaleChoice`).
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from perception.camera.rows import placed, present_rows
+from perception.camera.scale_choice import ScaleChoice
+from perception.geometry.camera import focal_lengths, pixel_centres
 from perception.geometry.grid import BEVGrid
-from perception.ops.bev_pool import bev_pool, pool_index
+from perception.geometry.precision import without_autocast
+from perception.ops.bev_pool import bev_pool, pool_index, repeat_views
 
-# Depths (m) at which a car-sized object (2 m) spans 96, 48 and 16 px for a focal length of about 400 px: the centres of
-# the branches' valid ranges. They only start the learned choice.
-BRANCH_DEPTHS_M = (8.0, 17.0, 45.0)
+# TridentNet's ranges (section 4.2), (0, 90), (30, 160) and from 90, are for images of 800 rows. nuScenes' at a width
+# of 704 are half as large, and so are the objects in them.
+VALID_RANGES_PX = ((0.0, 45.0), (15.0, 80.0), (45.0, 1e8))
 
 
 class MeasuredCells(NamedTuple):
@@ -42,7 +46,10 @@ class ScaleAwareLift(nn.Module):
         grid: the BEV grid; heights outside its z range are left out.
         depth_range_m, depth_bins: bins of equal width over (nearest, farthest), metric depth along the optical axis.
         stride: pixels of the network's image per feature cell.
-        branches: trident branches that come in.
+        valid_ranges_px: (least, largest) sqrt(w * h) of the objects that each trident branch is for, px of the
+            network's image: one pair per branch that comes in.
+        scale_aware: weight the branches per depth by those ranges. False takes their mean at every depth, which is a
+            plain sum of branches.
     """
 
     depths_m: Tensor
@@ -55,7 +62,8 @@ class ScaleAwareLift(nn.Module):
         depth_range_m: tuple[float, float] = (1.0, 60.0),
         depth_bins: int = 59,
         stride: int = 8,
-        branches: int = 3,
+        valid_ranges_px: Sequence[tuple[float, float]] = VALID_RANGES_PX,
+        scale_aware: bool = True,
     ) -> None:
         super().__init__()
         near, far = depth_range_m
@@ -74,12 +82,7 @@ class ScaleAwareLift(nn.Module):
         # The same picture means another depth at another focal length: the depth features are scaled per camera.
         self.camera_gate = nn.Sequential(nn.Linear(4, in_channels), nn.ReLU(), nn.Linear(in_channels, in_channels))
         self.feature_net = nn.Conv2d(in_channels, channels, 1)
-        start = torch.zeros(branches, depth_bins)
-        if branches > 1:
-            # Far objects are small: they belong to the least dilated branch, which comes first.
-            centres = torch.tensor(BRANCH_DEPTHS_M[::-1])[torch.linspace(0, 2, branches).round().long()]
-            start = -0.5 * ((depths.log()[None] - centres.log()[:, None]) / 0.5) ** 2
-        self.branch_logits = nn.Parameter(start)
+        self.choice = ScaleChoice(valid_ranges_px, depths) if scale_aware else None
         # e^5 against the other bins together: a LiDAR point is most of the truth, but not all pixels of a cell see it.
         self.measured_gain = nn.Parameter(torch.tensor(5.0))
 
@@ -104,45 +107,48 @@ class ScaleAwareLift(nn.Module):
         Returns:
             BEV map [B,C'+K,Y,X] and depth logits [B,N,D,h,w], predicted from the images alone.
         """
+        if self.choice is None:
+            features = features.mean(dim=0, keepdim=True)
         branches, batch = features.shape[:2]
-        logits = self.depth_logits(features, image_from_lidar)
+        focal = focal_lengths(image_from_lidar)
+        logits = self.depth_logits(features, image_from_lidar, camera_mask)
         guided = logits.float()
         if measured is not None:
             bins = torch.arange(self.depth_bins, device=measured.device)[:, None, None]
             guided = guided + self.measured_gain * (measured[:, :, None] == bins)
-        depth = guided.softmax(dim=2) * camera_mask[:, :, None, None, None]
-        # [R,B,N,D,h,w]: the branches enter the pooling as further views of the same rays.
-        weighted = self.branch_logits.softmax(dim=0)[:, None, None, :, None, None] * depth
+        depth = (guided.softmax(dim=2) * camera_mask[:, :, None, None, None])[None]
+        if self.choice is not None:
+            # [R,B,N,D,h,w]: the branches enter the pooling as further views of the same rays.
+            depth = self.choice(focal.log().mean(dim=-1).exp())[..., None, None] * depth
         context = self.feature_net(features.flatten(0, 2))
         if painted is not None:
             again = painted.flatten(0, 1).to(context.dtype).repeat(branches, 1, 1, 1)
             context = torch.cat((context, again), dim=1)
         context = context.permute(0, 2, 3, 1)
-        cell = self._cells(image_from_lidar, features.shape[-2:])
-        cell = cell.expand(branches, *cell.shape).flatten(0, 2)
         _, rows, columns = self.grid.shape
         cells = batch * rows * columns
-        bev = bev_pool(context, weighted.flatten(0, 2).to(context.dtype), pool_index(cell, cells), cells)
+        index = pool_index(self._cells(image_from_lidar, features.shape[-2:]).flatten(0, 1), cells)
+        index = repeat_views(index, branches) if branches > 1 else index
+        bev = bev_pool(context, depth.flatten(0, 2).to(context.dtype), index, cells)
         return bev.view(batch, rows, columns, -1).permute(0, 3, 1, 2), logits
 
-    def depth_logits(self, features: Tensor, image_from_lidar: Tensor) -> Tensor:
+    def depth_logits(self, features: Tensor, image_from_lidar: Tensor, camera_mask: Tensor) -> Tensor:
         """Depth logits [B,N,D,h,w] from the mean of the branches and the cameras' geometry."""
         mean = features.mean(dim=0)
         gate = self.camera_gate(_camera_numbers(image_from_lidar).to(mean.dtype)).sigmoid() * 2
-        out: Tensor = self.depth_net((mean * gate[..., None, None]).flatten(0, 1))
+        views = (mean * gate[..., None, None]).flatten(0, 1)
+        present = present_rows(camera_mask) if self.training else None
+        out = placed(self.depth_net(views if present is None else views[present]), present, len(views))
         return out.unflatten(0, mean.shape[:2])
 
     @torch.no_grad()
+    @without_autocast
     def _cells(self, image_from_lidar: Tensor, size: torch.Size) -> Tensor:
         """Flat BEV cell (sample included) of every frustum point, [B,N,D,h,w] int64; -1 outside the grid."""
         height, width = size
         batch, cameras = image_from_lidar.shape[:2]
         device = image_from_lidar.device
-        v, u = torch.meshgrid(
-            (torch.arange(height, device=device) + 0.5) * self.stride - 0.5,
-            (torch.arange(width, device=device) + 0.5) * self.stride - 0.5,
-            indexing="ij",
-        )
+        u, v = pixel_centres((height, width), self.stride, device).unbind(-1)
         d = self.depths_m[:, None, None].expand(-1, height, width)
         rays = torch.stack((u * d, v * d, d, torch.ones_like(d)), dim=-1).view(-1, 4)
         lidar_from_image = torch.linalg.inv(image_from_lidar.double()).float()
@@ -153,6 +159,7 @@ class ScaleAwareLift(nn.Module):
         return torch.where(cell >= 0, cell + sample, -1).view(batch, cameras, self.depth_bins, height, width)
 
     @torch.no_grad()
+    @without_autocast
     def measure(
         self,
         points: Tensor,  # [P,5]
@@ -189,23 +196,24 @@ class ScaleAwareLift(nn.Module):
         hit = nearest < none
         return MeasuredCells(torch.where(hit, nearest // count, -1), torch.where(hit, nearest % count, -1))
 
+    def depth_targets(self, measured: MeasuredCells, box_depth: Tensor) -> Tensor:
+        """Depth bins to learn, [B,N,h,w] int64: the LiDAR's, else that of the boxes' nearest faces (`box_depths`, m;
+        infinity for none), else -1."""
+        known = (box_depth >= self.near_m) & (box_depth < self.near_m + self.depth_bins * self.step_m)
+        face = (torch.where(known, box_depth - self.near_m, 0.0) / self.step_m).long().clamp(max=self.depth_bins - 1)
+        return torch.where(measured.bin >= 0, measured.bin, torch.where(known, face, -1))
+
     def depth_loss(self, logits: Tensor, targets: Tensor, camera_mask: Tensor) -> Tensor:
-        """Cross-entropy of the depth bins where a LiDAR point is seen; zero when none is."""
+        """Cross-entropy of the depth bins [B,N,h,w] where they are known (not -1); zero where none is."""
         valid = (targets >= 0) & camera_mask[:, :, None, None]
         losses = F.cross_entropy(logits.float().flatten(0, 1), targets.clamp(min=0).flatten(0, 1), reduction="none")
         return (losses * valid.flatten(0, 1)).sum() / valid.sum().clamp(min=1)
 
 
 def _camera_numbers(image_from_lidar: Tensor) -> Tensor:
-    """What the depth network is told of each camera, [B,N,4]: log focal length, pixel aspect, pitch, height.
-
-    image_from_lidar = K [R|t] with rotation rows of unit length, so the length of its first three columns' rows after
-    removing the depth row is the focal length in pixels.
-    """
+    """What the depth network is told of each camera, [B,N,4]: log focal length, pixel aspect, pitch, height."""
     m = image_from_lidar.double()
-    axis = m[..., 2, :3]
-    fx = torch.linalg.vector_norm(torch.linalg.cross(m[..., 0, :3], axis, dim=-1), dim=-1)
-    fy = torch.linalg.vector_norm(torch.linalg.cross(m[..., 1, :3], axis, dim=-1), dim=-1)
+    fx, fy = focal_lengths(image_from_lidar).unbind(dim=-1)
     centre = -torch.linalg.solve(m[..., :3, :3], m[..., :3, 3])
-    numbers = torch.stack(((fx / 400.0).log(), (fx / fy).log(), axis[..., 2], centre[..., 2] / math.sqrt(2)), dim=-1)
-    return numbers.float()
+    numbers = ((fx / 400.0).log(), (fx / fy).log(), m[..., 2, 2], centre[..., 2] / math.sqrt(2))
+    return torch.stack(numbers, dim=-1).float()

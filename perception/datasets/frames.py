@@ -2,14 +2,17 @@
 
 The folder convention, for one frame or a thousand:
 
-    folder/calibration.json   {"cameras": {NAME: {"camera_from_lidar": 4x4, "intrinsics": 3x3, "width", "height" (px)}},
+    folder/calibration.json   {"cameras": {NAME: {"camera_from_lidar": 4x4, "intrinsics": 3x3, "width", "height" (px),
+                                                  "distortion": {"model", "coefficients"}}},
                                "point_features": 5}
     folder/lidar/STEM.bin     float32 rows x y z intensity ... of `point_features` numbers (5 unless it says otherwise);
                               .pcd.bin is the same
     folder/NAME/STEM.jpg      the image of camera NAME at that time (.jpeg and .png too)
 
 The LiDAR frame is nuScenes': x right, y forward, z up, about 1.8 m above the ground; intensity is 0..255. A frame may
-lack its cloud or any of its images: the detector goes on without that sensor.
+lack its cloud or any of its images: the detector goes on without that sensor. Cameras may be any number, of any sizes.
+A camera with `distortion` (OpenCV's "brown_conrady" k1 k2 p1 p2 k3 or "fisheye" k1 k2 k3 k4) is straightened when its
+images are loaded; without it they are taken as a pinhole's.
 """
 
 import json
@@ -19,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from perception.datasets.distortion import read_distortion
 from perception.datasets.info_files import POINT_FEATURES, resolve_entry
 
 _CLOUD_SUFFIXES = (".pcd.bin", ".bin")
@@ -110,16 +114,21 @@ def _read_calibration(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path} is not valid JSON: {error}") from error
     if not isinstance(content, dict) or not isinstance(content.get("cameras"), dict):
         raise ValueError(f"{path} has no 'cameras' (an object of name: calibration; it may be empty)")
-    cameras = {
-        name: {
-            "lidar2cam": _matrix(camera, "camera_from_lidar", 4, f"camera {name} in {path}"),
-            "cam2img": _matrix(camera, "intrinsics", 3, f"camera {name} in {path}"),
-            "width": camera.get("width"),
-            "height": camera.get("height"),
-        }
-        for name, camera in content["cameras"].items()
-    }
+    cameras = {name: _camera(camera, f"camera {name} in {path}") for name, camera in content["cameras"].items()}
     return {"cameras": cameras, "point_features": int(content.get("point_features", POINT_FEATURES))}
+
+
+def _camera(content: dict[str, Any], where: str) -> dict[str, Any]:
+    """A camera's calibration under the names that info files use."""
+    camera = {
+        "lidar2cam": _matrix(content, "camera_from_lidar", 4, where),
+        "cam2img": _matrix(content, "intrinsics", 3, where),
+        "width": content.get("width"),
+        "height": content.get("height"),
+    }
+    if read_distortion(content, where) is not None:
+        camera["distortion"] = content["distortion"]
+    return camera
 
 
 def _matrix(camera: dict[str, Any], key: str, size: int, where: str) -> np.ndarray:

@@ -18,6 +18,7 @@ from nuscenes.eval.detection.constants import ATTRIBUTE_NAMES
 from nuscenes.eval.detection.utils import category_to_detection_name
 from tqdm import tqdm
 
+from perception.datasets.distortion import read_distortion
 from perception.datasets.info_files import INFO_VERSION, POINT_FEATURES, write_info_file
 from perception.datasets.nuscenes_tables import open_nuscenes, splits_of
 from perception.geometry import box_from_global, invert, rigid
@@ -199,11 +200,17 @@ def _poses(nusc: NuScenes, data: dict[str, Any]) -> tuple[np.ndarray, np.ndarray
 
 def _image(nusc: NuScenes, data: dict[str, Any], lidar_from_global: np.ndarray) -> dict[str, Any]:
     global_from_ego, ego_from_camera = _poses(nusc, data)
+    calibration = nusc.get("calibrated_sensor", data["calibrated_sensor_token"])
+    # nuScenes' images are straight; a dataroot of one's own may have lenses in its table.
+    lens = {}
+    if read_distortion(calibration, f"calibrated_sensor {calibration['token']}") is not None:
+        lens["distortion"] = calibration["distortion"]
     return {
         "img_path": data["filename"],
         "height": data["height"],
         "width": data["width"],
-        "cam2img": nusc.get("calibrated_sensor", data["calibrated_sensor_token"])["camera_intrinsic"],
+        "cam2img": calibration["camera_intrinsic"],
+        **lens,
         "cam2ego": ego_from_camera.tolist(),
         "lidar2cam": invert(lidar_from_global @ global_from_ego @ ego_from_camera).tolist(),
         "timestamp": data["timestamp"] / 1e6,

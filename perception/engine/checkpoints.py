@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from mmengine.logging.history_buffer import HistoryBuffer
 
+from perception.engine.convert import read_weights
+
 
 def allow_training_state() -> None:
     """Make mmengine's checkpoints resumable by torch's weights-only loader, which mmengine 0.10.7 fails under.
@@ -35,7 +37,8 @@ def _history_state(self: HistoryBuffer) -> dict[str, Any]:
 
 
 def load_weights(model: torch.nn.Module, path: str) -> None:
-    """Load a checkpoint's weights into the model, every one of them.
+    """Load a checkpoint's weights into the model, every one of them but those that the model names in `training_only`
+    (prefixes of parts that inference does without) and does not have.
 
     Raises:
         FileNotFoundError: no such file.
@@ -52,7 +55,8 @@ def load_weights(model: torch.nn.Module, path: str) -> None:
         raise ValueError(f"checkpoint {path} holds no state_dict")
     own = model.state_dict()
     missing = sorted(own.keys() - state.keys())
-    unexpected = sorted(state.keys() - own.keys())
+    spare = tuple(getattr(model, "training_only", ()))
+    unexpected = sorted(name for name in state.keys() - own.keys() if not name.startswith(spare))
     shapes = sorted(k for k in own.keys() & state.keys() if own[k].shape != state[k].shape)
     if missing or unexpected or shapes:
         parts = [
@@ -61,4 +65,27 @@ def load_weights(model: torch.nn.Module, path: str) -> None:
             if names
         ]
         raise ValueError(f"checkpoint {path} is of another config: weights {', '.join(parts)}")
-    model.load_state_dict(state)
+    model.load_state_dict({name: state[name] for name in own})
+
+
+def load_backbone(backbone: torch.nn.Module, path: str) -> None:
+    """Begin a backbone from a checkpoint of a classifier or a detector: torchvision's names, maybe after "backbone.".
+
+    What the backbone lacks (a last stage, a classifier, necks and heads) is left aside.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: the file is damaged, or it lacks weights of the backbone or has them in another shape.
+    """
+    state = read_weights(path)
+    prefix = "backbone." if any(name.startswith("backbone.") for name in state) else ""
+    own = backbone.state_dict()
+    # Counters of steps, which nothing depends on and old checkpoints lack.
+    wanted = [name for name in own if not name.endswith("num_batches_tracked")]
+    wrong = [name for name in wanted if prefix + name not in state or state[prefix + name].shape != own[name].shape]
+    if wrong:
+        raise ValueError(
+            f"checkpoint {path} is no {type(backbone).__name__} of this size: {len(wrong)} of {len(wanted)} weights "
+            f"are missing or of another shape (first: {wrong[0]}); tools/convert_checkpoint.py brings foreign ones over"
+        )
+    backbone.load_state_dict({**own, **{name: state[prefix + name] for name in wanted}})

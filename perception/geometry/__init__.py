@@ -3,6 +3,7 @@
 from perception.geometry.boxes import box_corners, box_from_global, boxes_to_global, cuboid_corners, transform_boxes
 from perception.geometry.camera import (
     compose_image_from_lidar,
+    focal_lengths,
     homogeneous_intrinsics,
     image_affine,
     in_image,
@@ -11,6 +12,7 @@ from perception.geometry.camera import (
     unproject,
 )
 from perception.geometry.grid import BEVGrid
+from perception.geometry.precision import without_autocast
 from perception.geometry.transforms import (
     invert,
     quaternion_from_rotation,
@@ -29,6 +31,7 @@ __all__ = [
     "boxes_to_global",
     "compose_image_from_lidar",
     "cuboid_corners",
+    "focal_lengths",
     "homogeneous_intrinsics",
     "image_affine",
     "in_image",
@@ -42,6 +45,7 @@ __all__ = [
     "transform_boxes",
     "transform_points",
     "unproject",
+    "without_autocast",
     "wrap_angle",
     "yaw_of",
 ]

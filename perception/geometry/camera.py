@@ -58,6 +58,16 @@ def compose_image_from_lidar(
     return matrix
 
 
+def focal_lengths(image_from_lidar: Tensor) -> Tensor:
+    """Focal lengths [...,2] float64 (along u, along v, px) of matrices [...,4,4], for the images as they are: resizing
+    changes them, a turn of the image or a scaled, mirrored LiDAR frame does not.
+    """
+    matrix = image_from_lidar[..., :3, :3].double()
+    axis = matrix[..., 2:, :]
+    across = torch.linalg.cross(matrix[..., :2, :], axis.expand_as(matrix[..., :2, :]), dim=-1)
+    return torch.linalg.vector_norm(across, dim=-1) / (axis * axis).sum(dim=-1)
+
+
 def project(image_from_lidar: ArrayOrTensor, points: ArrayOrTensor) -> tuple[ArrayOrTensor, ArrayOrTensor]:
     """Pixels [...,P,2] (u, v) and depths [...,P] (m) of LiDAR points [...,P,3].
 

@@ -39,6 +39,22 @@ def pool_index(
     return PoolIndex(*torch.ops.perception.pool_index(cell, num_cells))
 
 
+def repeat_views(index: PoolIndex, times: int) -> PoolIndex:
+    """The index of the same views `times` over, one set after the other along M, without sorting again.
+
+    It is what `pool_index` makes of the repeated cells, but for the order inside a cell: the copies of a point stand
+    together there.
+    """
+    copies = torch.arange(times, dtype=torch.int32, device=index.point.device)
+    points, pixels = index.cell.numel(), index.cell.shape[0] * index.cell.shape[2] * index.cell.shape[3]
+    return PoolIndex(
+        (index.point[:, None] + copies * points).flatten(),
+        (index.pixel[:, None] + copies * pixels).flatten(),
+        index.offsets * times,
+        index.cell.repeat(times, 1, 1, 1),
+    )
+
+
 def bev_pool(
     features: Tensor,  # [M,H,W,C] float16, bfloat16, float32 or float64
     depth: Tensor,  # [M,D,H,W] like features

@@ -3,9 +3,11 @@
 import torch
 from torch import Tensor
 
-from perception.camera.lift import ScaleAwareLift
+from perception.camera.lift import MeasuredCells, ScaleAwareLift
 from perception.geometry.grid import BEVGrid
+from perception.ops.bev_pool import bev_pool, pool_index
 
+ONE_BRANCH = ((0.0, 1e8),)
 GRID = BEVGrid((-20.0, 20.0), (-20.0, 20.0), (-5.0, 5.0), (1.0, 1.0, 10.0))
 
 
@@ -17,7 +19,7 @@ def forward_camera(focal_px: float = 40.0, width: int = 64, height: int = 32) ->
 
 
 def test_a_sure_depth_puts_the_feature_at_that_distance() -> None:
-    lift = ScaleAwareLift(4, 6, GRID, (1.0, 17.0), 16, stride=8, branches=1).eval()
+    lift = ScaleAwareLift(4, 6, GRID, (1.0, 17.0), 16, valid_ranges_px=ONE_BRANCH).eval()
     with torch.no_grad():
         lift.depth_net[3].weight.zero_()
         lift.depth_net[3].bias.fill_(-100.0)
@@ -75,7 +77,7 @@ def test_measured_depth_takes_each_point_through_the_cameras_of_its_own_sample()
 
 
 def test_a_measured_depth_draws_the_feature_to_it() -> None:
-    lift = ScaleAwareLift(4, 6, GRID, (1.0, 17.0), 16, branches=1).eval()
+    lift = ScaleAwareLift(4, 6, GRID, (1.0, 17.0), 16, valid_ranges_px=ONE_BRANCH).eval()
     features, camera = torch.ones(1, 1, 1, 4, 4, 8), torch.ones(1, 1, dtype=torch.bool)
     measured = torch.full((1, 1, 4, 8), -1)
     with torch.no_grad():
@@ -87,6 +89,51 @@ def test_a_measured_depth_draws_the_feature_to_it() -> None:
     assert row.argmax() == 30 and row[29:31].sum() > 0.8 * row.sum()  # bin 9 holds 10 m to 11 m: row 30
 
 
-def test_far_bins_start_with_the_least_dilated_branch() -> None:
-    weights = ScaleAwareLift(4, 6, GRID).branch_logits.softmax(0)
-    assert weights[:, 0].argmax() == 2 and weights[:, -1].argmax() == 0
+def test_measuring_and_pooling_do_not_lose_precision_under_autocast() -> None:
+    lift = ScaleAwareLift(4, 6, GRID, (1.0, 17.0), 16).eval()
+    points = torch.zeros(500, 5)
+    points[:, :3] = (torch.rand(500, 3, generator=torch.Generator().manual_seed(1)) - 0.5) * 30.0
+    matrix, own = forward_camera()[None, None], torch.zeros(500, dtype=torch.long)
+    plain = lift.measure(points, own, matrix, (32, 64)), lift._cells(matrix, torch.Size((4, 8)))
+    with torch.autocast("cpu", torch.bfloat16):
+        half = lift.measure(points, own, matrix, (32, 64)), lift._cells(matrix, torch.Size((4, 8)))
+    assert torch.equal(plain[0].bin, half[0].bin) and torch.equal(plain[0].point, half[0].point)
+    assert torch.equal(plain[1], half[1])
+
+
+def test_branches_are_pooled_by_their_weights() -> None:
+    """Against the sum of one pooling per branch, each with its own index."""
+    torch.manual_seed(0)
+    lift = ScaleAwareLift(4, 6, GRID, (1.0, 17.0), 16).eval()
+    features, mask = torch.randn(3, 2, 2, 4, 4, 8), torch.ones(2, 2, dtype=torch.bool)
+    matrices = torch.stack((forward_camera(), forward_camera(80.0))).expand(2, 2, 4, 4)
+    with torch.no_grad():
+        assert lift.choice is not None
+        lift.choice.learned.normal_()
+        got, logits = lift(features, matrices, mask)
+        weights = lift.choice(torch.tensor([[40.0, 80.0]] * 2))
+        index = pool_index(lift._cells(matrices, torch.Size((4, 8))).flatten(0, 1), 2 * 40 * 40)
+        expected = torch.zeros(2 * 40 * 40, 6)
+        for r in range(3):
+            context = lift.feature_net(features[r].flatten(0, 1)).permute(0, 2, 3, 1)
+            depth = logits.softmax(2) * weights[r, :, :, :, None, None]
+            expected += bev_pool(context, depth.flatten(0, 1), index, 2 * 40 * 40)
+    torch.testing.assert_close(got, expected.view(2, 40, 40, 6).permute(0, 3, 1, 2), rtol=1e-5, atol=1e-5)
+
+
+def test_a_lift_that_knows_no_scale_takes_the_mean_of_the_branches() -> None:
+    torch.manual_seed(0)
+    lift = ScaleAwareLift(4, 6, GRID, (1.0, 17.0), 16, scale_aware=False).eval()
+    features, mask = torch.randn(3, 1, 1, 4, 4, 8), torch.ones(1, 1, dtype=torch.bool)
+    with torch.no_grad():
+        three, _ = lift(features, forward_camera()[None, None], mask)
+        one, _ = lift(features.mean(0, keepdim=True), forward_camera()[None, None], mask)
+    torch.testing.assert_close(three, one)
+
+
+def test_depth_targets_are_the_lidars_then_the_boxes() -> None:
+    lift = ScaleAwareLift(4, 6, GRID, (1.0, 17.0), 16)
+    measured = MeasuredCells(torch.tensor([[[[3, -1, -1, -1, -1]]]]), torch.zeros(1, 1, 1, 5, dtype=torch.long))
+    face = torch.tensor([[[[9.5, 9.5, torch.inf, 0.5, 16.999]]]])
+    assert lift.depth_targets(measured, face).tolist() == [[[[3, 8, -1, -1, 15]]]]
+    assert (lift.depth_targets(measured, torch.full_like(face, 17.0)) == measured.bin).all()

@@ -8,6 +8,7 @@ import torch
 
 from perception.geometry import (
     compose_image_from_lidar,
+    focal_lengths,
     homogeneous_intrinsics,
     image_affine,
     in_image,
@@ -73,3 +74,22 @@ def test_bad_intrinsics_are_refused():
     with pytest.raises(ValueError, match="finite"):
         homogeneous_intrinsics(np.full((3, 3), np.nan))
     np.testing.assert_array_equal(homogeneous_intrinsics(INTRINSICS)[:3, :3], INTRINSICS)
+
+
+def test_focal_lengths_outlive_every_augmentation():
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        rotation, _ = np.linalg.qr(rng.normal(size=(3, 3)))
+        camera_from_lidar = np.eye(4)
+        camera_from_lidar[:3, :3], camera_from_lidar[:3, 3] = rotation * np.linalg.det(rotation), rng.normal(size=3)
+        fx, fy = rng.uniform(200, 900, 2)
+        intrinsics = np.array([[fx, 0, 333], [0, fy, 111], [0, 0, 1]])
+        lidar_aug = np.diag([1.3, -1.3, 1.3, 1.0]) @ camera_from_lidar
+        zoom = image_affine(np.array([[-0.5, 0, 90], [0, 0.5, -7]]))
+        matrix = compose_image_from_lidar(camera_from_lidar, intrinsics, zoom, lidar_aug)
+        got = focal_lengths(torch.from_numpy(matrix).float())
+        np.testing.assert_allclose(got.numpy(), [fx / 2, fy / 2], rtol=1e-4)
+        round_intrinsics = np.array([[fx, 0, 333], [0, fx, 111], [0, 0, 1]])
+        turn = image_affine(np.array([[0.8, 0.6, 3], [-0.6, 0.8, 9]]))
+        turned = focal_lengths(torch.from_numpy(compose_image_from_lidar(camera_from_lidar, round_intrinsics, turn)))
+        np.testing.assert_allclose(turned.numpy(), [fx, fx], rtol=1e-9)

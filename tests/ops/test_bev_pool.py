@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from perception.ops.bev_pool import bev_pool, pool_index
+from perception.ops.bev_pool import bev_pool, pool_index, repeat_views
 
 
 def twin(features: Tensor, depth: Tensor, cell: Tensor, num_cells: int) -> Tensor:
@@ -82,6 +82,17 @@ def test_index_groups_points_by_cell_in_ascending_order() -> None:
     counts = torch.bincount(flat[flat >= 0], minlength=40)
     assert torch.equal(index.offsets.long().diff(), counts)
     assert torch.equal(index.cell.long(), cell)
+
+
+@pytest.mark.parametrize("times", [1, 3])
+def test_an_index_of_repeated_views_pools_what_a_new_one_does(times: int) -> None:
+    _, _, cell = random_input((2, 7, 5, 9), 1, 40)
+    again = cell.repeat(times, 1, 1, 1)
+    features, depth, _ = random_input((2 * times, 7, 5, 9), 6, 40, torch.float64)
+    expected, got = pool_index(again, 40), repeat_views(pool_index(cell, 40), times)
+    assert all(a.dtype == b.dtype and a.shape == b.shape for a, b in zip(expected, got, strict=True))
+    assert torch.equal(expected.offsets, got.offsets) and torch.equal(expected.cell, got.cell)
+    torch.testing.assert_close(bev_pool(features, depth, got, 40), twin(features, depth, again, 40))
 
 
 def test_cells_past_the_end_are_outside() -> None:

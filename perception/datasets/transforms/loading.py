@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from perception.datasets.distortion import read_distortion, undistort
 from perception.datasets.info_files import POINT_FEATURES
 from perception.datasets.sensor_files import read_image, read_points
 from perception.datasets.transforms.base import TRANSFORMS, BaseTransform
@@ -71,6 +72,7 @@ class LoadSweeps(BaseTransform):
 class LoadCameras(BaseTransform):
     """The images of a frame and the calibration of each camera.
 
+    Cameras may differ in size. One whose entry has a `distortion` (perception/datasets/distortion.py) is straightened.
     Sets cameras (names), camera_images (list of RGB [H,W,3] uint8, maybe reduced while decoding), image_aug [N,4,4]
     (recorded pixels -> pixels of camera_images), intrinsics and camera_from_lidar [N,4,4] float64, camera_mask [N]
     bool, camera_age_s [N] (key frame's time minus the image's, s) and image_paths.
@@ -83,7 +85,7 @@ class LoadCameras(BaseTransform):
         skip_missing: carry on without an image whose file is missing instead of raising.
 
     Raises FileNotFoundError or ValueError naming the file that is missing, truncated, not an image, or of another size
-    than its calibration is for.
+    than its calibration is for, or the camera whose distortion is not one.
     """
 
     def __init__(
@@ -113,11 +115,12 @@ class LoadCameras(BaseTransform):
                     raise
                 continue
             self._check_size(image, factor, entry)
-            images[i] = image
             # A pixel of the reduced image has its centre where the centre of the k x k pixels was.
             shift = (1 / factor - 1) / 2
             image_aug[i] = image_affine(np.array([[1 / factor, 0, shift], [0, 1 / factor, shift]]))
             intrinsics[i] = homogeneous_intrinsics(entry["cam2img"])
+            lens = read_distortion(entry, f"camera {name}")
+            images[i] = image if lens is None else undistort(image, (image_aug[i] @ intrinsics[i])[:3, :3], lens)
             camera_from_lidar[i] = entry["lidar2cam"]
             age_s[i] = results["timestamp"] - entry.get("timestamp", results["timestamp"])
         results["cameras"], results["camera_age_s"] = names, age_s
