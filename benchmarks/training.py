@@ -23,8 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser, work_dir: str, epochs: int) -
     parser.add_argument("--lr", type=float, default=3e-3, help="top of the learning rate (default: %(default)s)")
 
 
-def lidar_config(data: Path, epochs: int, lr: float) -> Any:
-    """configs/demo_lidar.py on the data set at `data`, in float32.
+def lidar_config(data: Path, epochs: int, lr: float, name: str = "demo_lidar.py", float32: bool = True) -> Any:
+    """configs/`name`, a LiDAR config of the demo's, on the data set at `data`; in float32 or as the config has it.
 
     Raises FileNotFoundError where the data set has no info files.
     """
@@ -33,13 +33,14 @@ def lidar_config(data: Path, epochs: int, lr: float) -> Any:
             raise FileNotFoundError(
                 f"no nuscenes_infos_{split}.json in {data}: tools/create_data.py synthetic makes it"
             )
+    options: dict[str, Any] = {"optim_wrapper.type": "mmengine.optim.OptimWrapper"} if float32 else {}
     config = load_config(
-        ROOT / "configs" / "demo_lidar.py",
+        ROOT / "configs" / name,
         {
             "train_dataloader.dataset.ann_file": str(data / "nuscenes_infos_train.json"),
             "test_dataloader.dataset.ann_file": str(data / "nuscenes_infos_val.json"),
             "train_cfg.max_epochs": epochs,
-            "optim_wrapper.type": "mmengine.optim.OptimWrapper",
+            **options,
         },
     )
     config.param_scheduler[0].total_steps = epochs
