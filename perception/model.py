@@ -54,6 +54,8 @@ class PerceptionNetwork(nn.Module):
         fuser: joins their maps; its inputs are the present branches in the order LiDAR, camera.
         decoder: BEV decoder.
         head: from the decoded map to boxes.
+
+    Raises ValueError without any branch, or where a map's cells are not those of the head's grid.
     """
 
     def __init__(
@@ -67,6 +69,15 @@ class PerceptionNetwork(nn.Module):
         super().__init__()
         if lidar is None and camera is None:
             raise ValueError("the network needs a LiDAR branch, a camera branch or both")
+        for branch, grid in (
+            ("LiDAR", None if lidar is None else lidar.out_grid),
+            ("camera", None if camera is None else camera.lift.grid),
+        ):
+            if grid is not None and grid.scaled(decoder.stride).shape[1:] != head.grid.shape[1:]:
+                raise ValueError(
+                    f"the {branch} branch's map has {grid.shape[1:]} cells (Y,X) and the decoder a stride of "
+                    f"{decoder.stride}: these are not the {head.grid.shape[1:]} cells of the head's grid"
+                )
         self.lidar, self.camera = lidar, camera
         self.fuser, self.decoder, self.head = fuser, decoder, head
 

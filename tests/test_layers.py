@@ -15,6 +15,21 @@ def core_files() -> list[Path]:
     return [f for name in CORE for f in ([PACKAGE / name] if name.endswith(".py") else (PACKAGE / name).rglob("*.py"))]
 
 
+def test_the_core_imports_spconv_where_it_is_used_and_nowhere_else() -> None:
+    """It takes seconds to import, and most programs do without."""
+    users = {}
+    for path in core_files():
+        tree = ast.parse(path.read_text())
+        if any("spconv" in name.split(".") for name in imported(tree)):
+            users[path.name] = [name for node in tree.body for name in imported(node) if not inside_function(node)]
+    assert users.keys() == {"sparse_encoder.py"}
+    assert not any(name.startswith("spconv") for name in users["sparse_encoder.py"])
+
+
+def inside_function(node: ast.AST) -> bool:
+    return isinstance(node, ast.FunctionDef | ast.ClassDef)
+
+
 def imported(tree: ast.AST) -> set[str]:
     names = set()
     for node in ast.walk(tree):

@@ -174,6 +174,7 @@ class SST(nn.Module):
         super().__init__()
         self.window = (int(window[0]), int(window[1]), int(window[2]))
         self.grid = (int(grid[0]), int(grid[1]), int(grid[2]))
+        self.stride = 1
         self.channels = channels
         self.position_temperature = position_temperature
         self.conv_shortcut = conv_shortcut

@@ -3,14 +3,14 @@ as SST uses it. No point is dropped and no voxel is padded."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from itertools import pairwise
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from perception.geometry.grid import BEVGrid
+from perception.lidar.float32 import Float32Module
+from perception.lidar.row_norm import row_norm
 from perception.ops.segment_reduce import segment_reduce
 from perception.ops.voxelize import Voxels, voxelize
 
@@ -29,17 +29,10 @@ class EncoderLayer(nn.Module):
         self.norm = nn.BatchNorm1d(out_channels, eps=1e-3, momentum=0.01)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.linear(x)
-        # Batch statistics of fewer than two points do not exist; the running ones serve an almost empty cloud.
-        if self.training and x.shape[0] < 2:
-            norm = self.norm
-            x = nn.functional.batch_norm(x, norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=norm.eps)
-        else:
-            x = self.norm(x)
-        return x
+        return row_norm(self.norm, self.linear(x))
 
 
-class VoxelEncoder(nn.Module):
+class VoxelEncoder(Float32Module):
     """Voxelize points and encode each voxel from its points.
 
     A point is described by its position, intensity and age, by its offset from the mean of its voxel's points and
@@ -85,13 +78,6 @@ class VoxelEncoder(nn.Module):
         self.vfe_layers = nn.ModuleList(
             EncoderLayer(c_in if i == 0 else 2 * c_in, c_out) for i, (c_in, c_out) in enumerate(pairwise(widths))
         )
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
-        def keep_float32(tensor: Tensor) -> Tensor:
-            out = fn(tensor)
-            return tensor.to(out.device) if out.dtype in (torch.float16, torch.bfloat16) else out
-
-        return super()._apply(keep_float32, recurse)
 
     def forward(self, points: Tensor, point_batch: Tensor, batch_size: int) -> tuple[Tensor, Tensor]:
         """Encode a batch of clouds.
