@@ -68,7 +68,8 @@ def evaluate(
     """Score a checkpoint once for each choice of sensors; the same weights each time.
 
     Writes out_dir/<sensors>/{results,scores}.json and out_dir/metrics.json, which holds what is returned:
-    {sensors: {NDS, mAP, mAP_present, mATE, ..., AP: {class: AP}, ms_per_frame}}.
+    {sensors: {NDS, mAP, mAP_present, mATE, ..., AP: {class: AP}, ms_per_frame}}. A 2D detector has no sensors to switch
+    off; it is scored once, under the name "2d": {AP, AP50, AP75, AP_S, AP_M, AP_L, AP_per_class, ms_per_frame}.
     """
     out_dir = Path(out_dir)
     unknown = set(sensors) - SENSORS.keys()
@@ -82,9 +83,14 @@ def evaluate(
     runner = Runner.from_cfg(config)
     load_weights(runner.model, str(checkpoint))
     preprocessor = runner.model.data_preprocessor
+    if not hasattr(preprocessor, "use_lidar"):
+        if tuple(sensors) != ("fused",):
+            raise ValueError("the config's detector is a 2D one: it has no sensors to switch off")
+        sensors = ("2d",)
     metrics: dict[str, dict[str, Any]] = {}
     for name in sensors:
-        preprocessor.use_lidar, preprocessor.use_camera = SENSORS[name]["use_lidar"], SENSORS[name]["use_camera"]
+        for switch, on in SENSORS.get(name, {}).items():
+            setattr(preprocessor, switch, on)
         metric = runner.test_loop.evaluator.metrics[0]
         metric.out_dir = out_dir / name
         start = time.perf_counter()
