@@ -1,9 +1,9 @@
 """TridentNet in 2D, ablated on the synthetic images: a plain backbone, TridentNet Fast, and TridentNet.
 
-configs/trident_2d_demo.py for each: the same data, steps, images per step and seeds. As in the paper, the plain detector
-has one branch of dilation 1; Fast trains three branches on objects of every size and runs the middle one; the full one
-trains and tests each branch on its range. The plain detector samples three times as many regions and anchors per
-image, so that all learn from as many.
+configs/trident_2d_demo.py for each: the same data, steps, images per step and seeds. As in the paper, the plain
+detector has one branch of dilation 1; Fast trains three branches on objects of every size and runs the middle one; the
+full one trains and tests each branch on its range. The plain detector samples three times as many regions and anchors
+per image, so that all learn from as many.
 
 python tools/create_data.py coco2d ...                 (configs/trident_2d_demo.py says how)
 python benchmarks/ablate_trident.py [--data data/synthetic] [--seeds 0 1 2] [--only plain fast full]

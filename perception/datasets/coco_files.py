@@ -28,7 +28,7 @@ class CocoWriter:
     def __enter__(self) -> CocoWriter:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
-        self._file: TextIO = open(self._temporary, "w", encoding="utf-8")  # noqa: SIM115
+        self._file: TextIO = open(self._temporary, "w", encoding="utf-8")
         categories = [{"id": i, "name": name} for i, name in enumerate(self.classes, start=1)]
         head = {"info": {"description": self.description}, "licenses": [], "categories": categories}
         self._file.write(json.dumps(head)[:-1] + ',\n"annotations": [')
@@ -42,7 +42,13 @@ class CocoWriter:
         return self.images
 
     def add_box(
-        self, image: int, label: int, box: Sequence[float], area: float | None = None, ignore: bool = False, **extra: Any
+        self,
+        image: int,
+        label: int,
+        box: Sequence[float],
+        area: float | None = None,
+        ignore: bool = False,
+        **extra: Any,
     ) -> None:
         """A box of class `label` (0-based) of an image; `ignore` marks what is neither to be found nor missed."""
         x, y, width, height = (round(float(v), 2) for v in box)
@@ -63,7 +69,9 @@ class CocoWriter:
         """What was written, in words."""
         return f"{self.boxes - self.ignored} boxes in {self.images} images, {self.ignored} more to be ignored"
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         try:
             if kind is None:
                 self._file.write('\n],\n"images": [\n' + ",\n".join(self._images) + "\n]}\n")

@@ -56,7 +56,7 @@ def create_coco_file(root: str | Path, version: str, out: str | Path, progress: 
     missing = [row["filename"] for row in frames if not (root / row["filename"]).is_file()]
     if missing:
         raise FileNotFoundError(
-            f"{len(missing)} of {len(frames)} images are missing in {root}, first {missing[0]}; unpack the samples again"
+            f"{len(missing)} of {len(frames)} images are missing in {root}, first {missing[0]}; unpack them again"
         )
     with CocoWriter(out, CLASSES, f"nuImages {version}") as writer:
         for frame in tqdm(frames, "images", unit="image", disable=not progress):
@@ -79,7 +79,9 @@ def _read_table(root: Path, version: str, name: str) -> list[dict[str, Any]]:
     path = folder / f"{name}.json"
     if not folder.is_dir():
         versions = sorted(found.parent.name for found in root.glob("*/object_ann.json"))
-        there = f"it has {', '.join(versions)}" if versions else "it holds no version at all: is it a nuImages dataroot?"
+        there = (
+            f"it has {', '.join(versions)}" if versions else "it holds no version at all: is it a nuImages dataroot?"
+        )
         raise FileNotFoundError(f"no version {version!r} in {root}; {there}")
     if not path.is_file():
         raise FileNotFoundError(f"{folder} lacks {name}.json; unpack the metadata again")

@@ -73,5 +73,7 @@ def visible_boxes(boxes: np.ndarray, image_from_lidar: np.ndarray, image_hw: tup
         out.append((x1, y1, x2, y2))
         visible.append(share)
     return VisibleBoxes(
-        np.array(index, dtype=np.int64), np.array(out, dtype=np.float64).reshape(-1, 4), np.array(visible, dtype=np.float64)
+        np.array(index, dtype=np.int64),
+        np.array(out, dtype=np.float64).reshape(-1, 4),
+        np.array(visible, dtype=np.float64),
     )

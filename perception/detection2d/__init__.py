@@ -17,8 +17,8 @@ from perception.detection2d.rpn_head import ScaleAwareRPNHead
 __all__ = [
     "CocoScores",
     "ScaleAwareAssigner",
-    "TridentBackbone",
-    "TridentDetector",
     "ScaleAwareRPNHead",
     "ScaleAwareRoIHead",
+    "TridentBackbone",
+    "TridentDetector",
 ]

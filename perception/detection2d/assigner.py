@@ -13,8 +13,8 @@ from mmengine.structures import InstanceData
 class ScaleAwareAssigner(MaxIoUAssigner):
     """MaxIoUAssigner that leaves out priors which overlap an object outside the branch's range.
 
-    Those objects stand among the ignored instances, where `out_of_range` [G] bool is True for them (TridentDetector puts
-    them there). Ignored instances of the data set keep mmdet's rule, `ignore_iof_thr`.
+    Those objects stand among the ignored instances, where `out_of_range` [G] bool is True for them (TridentDetector
+    puts them there). Ignored instances of the data set keep mmdet's rule, `ignore_iof_thr`.
 
     Args:
         out_of_range_iou: priors with a greater IoU with such an object are not sampled. The official code has 0.3 for

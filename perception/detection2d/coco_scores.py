@@ -23,8 +23,8 @@ SUMMARY = {
 class CocoScores(CocoMetric):
     """CocoMetric for boxes that writes `results.bbox.json` into a folder and keeps its scores.
 
-    A detector that finds nothing scores 0, where mmdet gives no score at all; AP_S, AP_M and AP_L are None where the data
-    set has no object of that size (below 32^2, below 96^2, and above, px of the recorded image).
+    A detector that finds nothing scores 0, where mmdet gives no score at all; AP_S, AP_M and AP_L are None where the
+    data set has no object of that size (below 32^2, below 96^2, and above, px of the recorded image).
 
     Args:
         ann_file: COCO JSON file.

@@ -42,8 +42,8 @@ def convert_trident(
     old files lack are filled in as 0.
 
     Raises:
-        ValueError: a module to drop that is not there, no ResNet to convert, or weights of another shape or depth; names
-            the first of each kind.
+        ValueError: a module to drop that is not there, no ResNet to convert, or weights of another shape or depth;
+            names the first of each kind.
     """
     if prefix:
         state = {name.removeprefix(prefix): value for name, value in state.items()}
@@ -63,8 +63,8 @@ def convert_trident(
             out.left_over.append(name)
     if not any(name.startswith(backbone) for name in out.state):
         raise ValueError(
-            f"no weight of a ResNet among {', '.join(modules(state)) or 'none'}: name what stands before 'backbone.' or "
-            "'conv1.' with --prefix"
+            f"no weight of a ResNet among {', '.join(modules(state)) or 'none'}: name what stands before 'backbone.' "
+            "or 'conv1.' with --prefix"
         )
     _check(out, target, backbone)
     return out
@@ -79,7 +79,7 @@ def _our_name(name: str, target: Mapping[str, Tensor], backbone: str) -> str:
 
 
 def _check(out: Conversion, target: Mapping[str, Tensor], backbone: str) -> None:
-    """Raise when a part that the checkpoint holds is not whole or not the network's; note the parts it does not hold."""
+    """Raise when a part that the checkpoint holds is not whole, or not the network's; note what it does not hold."""
     parts = list(dict.fromkeys(_part(name, backbone) for name in target))
     present = {_part(name, backbone) for name in out.state}
     for part in parts:
@@ -98,8 +98,9 @@ def _check(out: Conversion, target: Mapping[str, Tensor], backbone: str) -> None
     if shapes:
         name = shapes[0]
         raise ValueError(
-            f"{len(shapes)} weights are of another shape, first {name} ({tuple(out.state[name].shape)}, and the config's "
-            f"{tuple(target[name].shape)}): use the config of its depth and classes, or leave a module out with --drop"
+            f"{len(shapes)} weights are of another shape, first {name} ({tuple(out.state[name].shape)}, and the "
+            f"config's {tuple(target[name].shape)}): use the config of its depth and classes, or leave a module out with "
+            "--drop"
         )
 
 
