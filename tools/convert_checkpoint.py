@@ -29,8 +29,8 @@ EXAMPLES = """examples:
 SST_NOTES = """What a checkpoint does not hold must be the same in your config: window, position_temperature, tau_min,
 dilations and shortcut of the attached convolutions. tanh(intensity), which the official Waymo configs train on,
 converts only approximately: our networks are given the intensity itself."""
-TRIDENT_NOTES = """What a checkpoint does not hold must be the same in your config: the backbone's style (mmdet's "caffe"
-weights stride in a bottleneck's first convolution) and the images' mean, deviation and order of colours."""
+TRIDENT_NOTES = """What a checkpoint does not hold must be the same in your config: the backbone's style (mmdet's
+"caffe" weights stride in a bottleneck's first convolution) and the images' mean, deviation and order of colours."""
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:

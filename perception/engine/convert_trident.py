@@ -96,11 +96,10 @@ def _check(out: Conversion, target: Mapping[str, Tensor], backbone: str) -> None
             f"the checkpoint is of another network: it lacks {len(missing)} weights of the config's, first {missing[0]}"
         )
     if shapes:
-        name = shapes[0]
+        name, own = shapes[0], tuple(target[shapes[0]].shape)
         raise ValueError(
             f"{len(shapes)} weights are of another shape, first {name} ({tuple(out.state[name].shape)}, and the "
-            f"config's {tuple(target[name].shape)}): use the config of its depth and classes, or leave a module out with "
-            "--drop"
+            f"config's {own}): use the config of its depth and classes, or leave a module out with --drop"
         )
 
 
