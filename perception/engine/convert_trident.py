@@ -88,7 +88,7 @@ def _check(out: Conversion, target: Mapping[str, Tensor], backbone: str) -> None
     missing = [name for name in target if _part(name, backbone) in present and name not in out.state]
     counters = [name for name in missing if name.endswith(".num_batches_tracked")]
     for name in counters:
-        out.state[name] = torch.zeros_like(target[name])
+        out.state[name] = torch.zeros((), dtype=torch.long)
     missing = [name for name in missing if name not in out.state]
     shapes = [name for name, value in out.state.items() if target[name].shape != value.shape]
     if missing:
@@ -114,7 +114,8 @@ def _part(name: str, backbone: str) -> str:
 def trident_target(config: str | Path) -> tuple[dict[str, Tensor], str]:
     """The state dict that a config's network takes, and what stands before its ResNet's names in it.
 
-    Of a 2D detector the whole; of a network in bird's-eye view its camera backbone alone.
+    Of a 2D detector the whole; of a network in bird's-eye view its camera backbone alone. The tensors are on torch's meta
+    device: they have shapes and hold nothing.
 
     Raises:
         FileNotFoundError: no such file.
@@ -125,8 +126,10 @@ def trident_target(config: str | Path) -> tuple[dict[str, Tensor], str]:
         if model.network.get("camera") is None:
             raise ValueError(f"config {config} has no camera branch")
         prefix = "network.camera.backbone."
-        own = build(model.network.camera.backbone).state_dict()
+        with torch.device("meta"):
+            own = build(model.network.camera.backbone).state_dict()
         return {prefix + name: value for name, value in own.items()}, prefix
     from mmdet.registry import MODELS
 
-    return dict(MODELS.build(model).state_dict()), "backbone."
+    with torch.device("meta"):
+        return dict(MODELS.build(model).state_dict()), "backbone."
