@@ -4,6 +4,10 @@
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from perception.engine.convert import Conversion
 
 EXAMPLES = """examples:
   # a detector of tusen-ai/SST; the config's grid says how its point features are scaled
@@ -14,29 +18,32 @@ EXAMPLES = """examples:
 
   # the backbone alone
   tools/convert_checkpoint.py sst epoch_12.pth work_dirs/sst.pth --drop voxel_encoder --drop bbox_head --drop neck
+
+  # torchvision's or mmpretrain's ResNet, to start a camera branch or a 2D detector from
+  tools/convert_checkpoint.py trident resnet50.pth work_dirs/resnet50.pth --config configs/nuscenes_camera.py
+
+  # mmdet's published TridentNet, whole
+  tools/convert_checkpoint.py trident tridentnet_r50_caffe_1x_coco.pth work_dirs/trident.pth \\
+      --config configs/trident_2d_r50_caffe_coco.py
 """
 SST_NOTES = """What a checkpoint does not hold must be the same in your config: window, position_temperature, tau_min,
 dilations and shortcut of the attached convolutions. tanh(intensity), which the official Waymo configs train on,
 converts only approximately: our networks are given the intensity itself."""
+TRIDENT_NOTES = """What a checkpoint does not hold must be the same in your config: the backbone's style (mmdet's
+"caffe" weights stride in a bottleneck's first convolution) and the images' mean, deviation and order of colours."""
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="{sst}")
+    commands = parser.add_subparsers(dest="project", required=True, metavar="{sst,trident}")
 
     sst = commands.add_parser(
         "sst", help="the official SST code (tusen-ai/SST)", description="Convert a checkpoint of tusen-ai/SST (SSTv2).",
         epilog=SST_NOTES,
     )  # fmt: skip
-    sst.add_argument("checkpoint", type=Path, metavar="IN", help="torch checkpoint, or .npz with weights/<name> arrays")
-    sst.add_argument("out", type=Path, metavar="OUT", help="checkpoint to write")
     sst.add_argument("--config", type=Path, help="our config that the weights are for; needed for the voxel encoder")
-    sst.add_argument("--prefix", default="", help="what stands before 'backbone.' in IN's names, such as module.")
-    sst.add_argument(
-        "--drop", action="append", default=[], metavar="MODULE", help="leave out a module; may be given again"
-    )
     sst.add_argument(
         "--points",
         metavar="NAMES",
@@ -45,9 +52,27 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     sst.add_argument(
         "--max-intensity", type=float, default=255.0, help="IN's intensity where ours is 255 (default: %(default)s)"
     )
-    sst.add_argument(
-        "--allow-left-over", action="store_true", help="write OUT although weights of IN have no place in it"
-    )
+
+    trident = commands.add_parser(
+        "trident", help="ResNet and TridentNet weights of torchvision, mmpretrain and mmdet", epilog=TRIDENT_NOTES,
+        description="Convert a ResNet classifier, or a detector of mmdet, for a camera branch or a 2D detector.",
+    )  # fmt: skip
+    trident.add_argument("--config", type=Path, required=True, help="our config that the weights are for")
+
+    for command in (sst, trident):
+        command.add_argument(
+            "checkpoint", type=Path, metavar="IN", help="torch checkpoint, or .npz with weights/<name> arrays"
+        )
+        command.add_argument("out", type=Path, metavar="OUT", help="checkpoint to write")
+        command.add_argument(
+            "--prefix", default="", help="what stands before 'backbone.' in IN's names, such as module."
+        )
+        command.add_argument(
+            "--drop", action="append", default=[], metavar="MODULE", help="leave out a module; may be given again"
+        )
+        command.add_argument(
+            "--allow-left-over", action="store_true", help="write OUT although weights of IN have no place in it"
+        )
     return parser.parse_args(argv)
 
 
@@ -55,15 +80,10 @@ def main(argv: list[str] | None = None) -> int:
     """Convert; returns the exit status: 0, or 1 for bad input or weights that are left over (named on stderr)."""
     args = parse_args(argv)
     # Imported here, not above: --help should not wait for torch.
-    from perception.engine.convert import modules, read_weights, write_checkpoint
-    from perception.engine.convert_sst import convert_sst, lidar_branch
+    from perception.engine.convert import modules, write_checkpoint
 
     try:
-        branch = lidar_branch(args.config) if args.config else None
-        points = args.points.split(",") if args.points else None
-        done = convert_sst(
-            read_weights(args.checkpoint), branch, args.prefix, args.drop, points, args.max_intensity
-        )  # fmt: skip
+        done = from_sst(args) if args.project == "sst" else from_trident(args)
         for name in done.left_over:
             print(f"left over: {name}", file=sys.stderr)
         if done.left_over and not args.allow_left_over:
@@ -71,7 +91,7 @@ def main(argv: list[str] | None = None) -> int:
                 f"{len(done.left_over)} weights have no place in ours, of {', '.join(modules(done.left_over))}: "
                 "leave modules out with --drop, or go on with --allow-left-over"
             )
-        write_checkpoint(args.out, done.state, {"converted_from": args.checkpoint.name, "project": "tusen-ai/SST"})
+        write_checkpoint(args.out, done.state, {"converted_from": args.checkpoint.name, "project": args.project})
     except (OSError, ValueError, KeyError, TypeError) as error:
         print(f"convert_checkpoint: error: {error}", file=sys.stderr)
         return 1
@@ -79,6 +99,26 @@ def main(argv: list[str] | None = None) -> int:
         print(f"note: {note}")
     print(f"{len(done.state)} weights -> {args.out} ({len(done.dropped)} dropped, {len(done.left_over)} left over)")
     return 0
+
+
+def from_sst(args: argparse.Namespace) -> "Conversion":
+    """The weights of an official SST checkpoint."""
+    from perception.engine.convert import read_weights
+    from perception.engine.convert_sst import convert_sst, lidar_branch
+
+    branch = lidar_branch(args.config) if args.config else None
+    points = args.points.split(",") if args.points else None
+    return convert_sst(read_weights(args.checkpoint), branch, args.prefix, args.drop, points, args.max_intensity)
+
+
+def from_trident(args: argparse.Namespace) -> "Conversion":
+    """The weights of a ResNet or of mmdet's TridentNet."""
+    from perception.engine.convert import read_weights
+    from perception.engine.convert_trident import convert_trident, trident_target
+
+    state = read_weights(args.checkpoint)
+    target, backbone = trident_target(args.config)
+    return convert_trident(state, target, backbone, args.prefix, args.drop)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,10 @@ EXAMPLES = """examples:
 
   # the annotated objects with their points, for configs that paste them into training samples
   tools/create_data.py gt-database --ann-file data/nuscenes/nuscenes_infos_train.json --out data/nuscenes/gt_database
+
+  # 2D boxes in COCO format: the 3D ones of an info file as its cameras see them, or nuImages' own
+  tools/create_data.py coco2d --ann-file data/nuscenes/nuscenes_infos_train.json --out data/nuscenes/coco2d_train.json
+  tools/create_data.py nuimages --root data/nuimages --version v1.0-train --out data/nuimages/coco2d_train.json
 """
 
 
@@ -22,7 +26,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="{nuscenes,synthetic,gt-database}")
+    commands = parser.add_subparsers(
+        dest="command", required=True, metavar="{nuscenes,synthetic,gt-database,coco2d,nuimages}"
+    )
 
     nuscenes = commands.add_parser("nuscenes", help="info files of a nuScenes dataroot")
     nuscenes.add_argument(
@@ -53,6 +59,25 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--min-points", type=int, default=5, help="leave out objects with fewer points (default: %(default)s)"
     )
 
+    coco2d = commands.add_parser("coco2d", help="2D boxes, projected from an info file's 3D ones, as a COCO file")
+    coco2d.add_argument("--ann-file", type=Path, required=True, help="info file")
+    coco2d.add_argument("--out", type=Path, required=True, help="COCO file to write")
+    coco2d.add_argument("--root", type=Path, help="dataroot (default: the one that the info file records)")
+    coco2d.add_argument(
+        "--min-visible", type=float, default=0.3, help="share that nearer boxes leave in sight (default: %(default)s)"
+    )
+    coco2d.add_argument(
+        "--min-visibility", type=int, default=2, help="least visibility token, 1 to 4 (default: %(default)s)"
+    )
+
+    nuimages = commands.add_parser("nuimages", help="nuImages' 2D boxes and masks as a COCO file")
+    nuimages.add_argument("--root", type=Path, required=True, help="dataroot: holds samples and the version")
+    nuimages.add_argument("--version", required=True, help="v1.0-train, v1.0-val or v1.0-mini")
+    nuimages.add_argument("--out", type=Path, required=True, help="COCO file to write")
+
+    for command in (coco2d, nuimages):
+        command.add_argument("--quiet", action="store_true", help="no progress bars, only the result")
+
     # LoadSweeps of the full-size configs takes nine; info files list one more.
     for command, sweeps in ((nuscenes, 10), (synthetic, 10), (database, 9)):
         command.add_argument(
@@ -68,7 +93,8 @@ def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     started_s = time.monotonic()
     try:
-        written = make_database(args) if args.command == "gt-database" else make_infos(args)
+        make = {"gt-database": make_database, "coco2d": make_coco2d, "nuimages": make_nuimages}
+        written = make.get(args.command, make_infos)(args)
     except (OSError, ValueError) as error:
         print(f"create_data: error: {error}", file=sys.stderr)
         return 1
@@ -107,6 +133,23 @@ def make_database(args: argparse.Namespace) -> list[str]:
     )
     objects = ", ".join(f"{name} {count}" for name, count in sorted(counts.items()))
     return [str(args.out), f"{sum(counts.values())} objects: {objects}"]
+
+
+def make_coco2d(args: argparse.Namespace) -> list[str]:
+    """The COCO file of an info file's boxes; returns its path and what is in it."""
+    from perception.datasets.coco_from_infos import Drawable, create_coco_file
+
+    drawable = Drawable(args.min_visible, args.min_visibility)
+    writer = create_coco_file(args.ann_file, args.out, args.root, drawable, progress=not args.quiet)
+    return [str(args.out), writer.summary()]
+
+
+def make_nuimages(args: argparse.Namespace) -> list[str]:
+    """The COCO file of a nuImages dataroot; returns its path and what is in it."""
+    from perception.datasets.coco_from_nuimages import create_coco_file
+
+    writer = create_coco_file(args.root, args.version, args.out, progress=not args.quiet)
+    return [str(args.out), writer.summary()]
 
 
 def make_synthetic(args: argparse.Namespace) -> str:

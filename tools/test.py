@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Score a checkpoint with the official nuScenes metric and write its submission file."""
+"""Score a checkpoint with the official nuScenes metric and write its submission file; 2D detectors with COCO's AP."""
 
 import argparse
 import json
@@ -9,7 +9,12 @@ EXAMPLES = """examples:
   tools/test.py configs/demo_fusion.py work_dirs/demo_fusion/latest.pth
   tools/test.py configs/demo_fusion.py work_dirs/demo_fusion/latest.pth --sensors fused lidar_only camera_only
   tools/test.py configs/demo_fusion.py work_dirs/demo_fusion/latest.pth --robustness
+  tools/test.py configs/trident_2d_demo.py work_dirs/trident_2d_demo/latest.pth
 """
+SHOWN = (
+    "NDS", "mAP", "mAP_present", "mATE", "mASE", "mAOE", "mAVE", "mAAE",
+    "AP", "AP50", "AP75", "AP_S", "AP_M", "AP_L", "ms_per_frame",
+)  # fmt: skip
 
 
 def main() -> int:
@@ -50,8 +55,9 @@ def main() -> int:
     except (FileNotFoundError, ValueError, KeyError, TypeError, RuntimeError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    shown = ("NDS", "mAP", "mAP_present", "mATE", "mASE", "mAOE", "mAVE", "mAAE", "ms_per_frame")
-    print(json.dumps({name: {key: scores.get(key) for key in shown} for name, scores in metrics.items()}, indent=2))
+    for name, scores in metrics.items():
+        metrics[name] = {key: scores[key] for key in SHOWN if key in scores and not isinstance(scores[key], dict)}
+    print(json.dumps(metrics, indent=2))
     return 0
 
 

@@ -69,13 +69,21 @@ def evaluate(
     """Score a checkpoint once for each choice of sensors; the same weights each time.
 
     Writes out_dir/<sensors>/{results,scores}.json and out_dir/metrics.json, which holds what is returned:
-    {sensors: {NDS, mAP, mAP_present, mATE, ..., AP: {class: AP}, ms_per_frame}}.
+    {sensors: {NDS, mAP, mAP_present, mATE, ..., AP: {class: AP}, ms_per_frame}}. A 2D detector has no sensors to switch
+    off; it is scored once, under the name "2d": {AP, AP50, AP75, AP_S, AP_M, AP_L, AP_per_class, ms_per_frame}.
     """
     unknown = set(sensors) - SENSORS.keys()
     if unknown:
         raise ValueError(f"unknown sensors {sorted(unknown)}; choose among {list(SENSORS)}")
     scorer = Scorer(config, checkpoint, out_dir, launcher)
-    metrics = {name: scorer.score(name, SENSORS[name]["use_lidar"], SENSORS[name]["use_camera"]) for name in sensors}
+    if not scorer.has_sensors:
+        if tuple(sensors) != ("fused",):
+            raise ValueError("the config's detector is a 2D one: it has no sensors to switch off")
+        metrics = {"2d": scorer.score("2d")}
+    else:
+        metrics = {
+            name: scorer.score(name, SENSORS[name]["use_lidar"], SENSORS[name]["use_camera"]) for name in sensors
+        }
     write_json(Path(out_dir) / "metrics.json", metrics, indent=2)
     return metrics
 
@@ -105,6 +113,11 @@ class Scorer:
     def dataset(self) -> Any:
         return self._loop.dataloader.dataset
 
+    @property
+    def has_sensors(self) -> bool:
+        """Whether the model's sensors can be switched off; a 2D detector's cannot."""
+        return hasattr(self._runner.model.data_preprocessor, "use_lidar")
+
     def score(
         self, name: str, use_lidar: bool = True, use_camera: bool = True, pipeline: Sequence[Any] | None = None
     ) -> dict[str, Any]:
@@ -114,8 +127,9 @@ class Scorer:
         """
         if pipeline is not None:
             self.dataset.pipeline = Compose(pipeline)
-        preprocessor = self._runner.model.data_preprocessor
-        preprocessor.use_lidar, preprocessor.use_camera = use_lidar, use_camera
+        if self.has_sensors:
+            preprocessor = self._runner.model.data_preprocessor
+            preprocessor.use_lidar, preprocessor.use_camera = use_lidar, use_camera
         metric = self._loop.evaluator.metrics[0]
         metric.out_dir = self.out_dir / name
         start = time.perf_counter()

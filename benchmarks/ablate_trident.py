@@ -1,0 +1,111 @@
+"""TridentNet in 2D, ablated on the synthetic images: a plain backbone, TridentNet Fast, and TridentNet.
+
+configs/trident_2d_demo.py for each: the same data, steps, images per step and seeds. As in the paper, the plain
+detector has one branch of dilation 1; Fast trains three branches on objects of every size and runs the middle one; the
+full one trains and tests each branch on its range. The plain detector samples three times as many regions and anchors
+per image, so that all learn from as many.
+
+python tools/create_data.py coco2d ...                 (configs/trident_2d_demo.py says how)
+python benchmarks/ablate_trident.py [--data data/synthetic] [--seeds 0 1 2] [--only plain fast full]
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import statistics
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import perception.detection2d  # noqa: F401  (mmdet imports on mmcv-lite after this)
+from perception.engine.run import evaluate, load_config, train
+
+ROOT = Path(__file__).resolve().parents[1]
+CONFIG = ROOT / "configs" / "trident_2d_demo.py"
+SCORES = ("AP", "AP50", "AP_S", "AP_M", "AP_L")
+BRANCHES = 3
+VARIANTS: dict[str, dict[str, Any]] = {
+    "plain": {
+        "model.backbone.dilations": (1,),
+        "model.valid_ranges": None,
+        "model.train_cfg.rpn.sampler.num": 128 * BRANCHES,
+        "model.train_cfg.rcnn.sampler.num": 64 * BRANCHES,
+    },
+    "fast": {"model.valid_ranges": None, "model.test_branch": 1},
+    "full": {},
+}
+
+
+def config_of(variant: str, seed: int, args: argparse.Namespace) -> Any:
+    """The demo's config, changed for a variant.
+
+    Raises FileNotFoundError where the data set has no COCO files.
+    """
+    for split in ("train", "val"):
+        if not (args.data / f"coco2d_{split}.json").is_file():
+            raise FileNotFoundError(f"no coco2d_{split}.json in {args.data}: tools/create_data.py coco2d makes it")
+    config = load_config(
+        CONFIG,
+        {
+            **VARIANTS[variant],
+            "train_dataloader.dataset.data_root": f"{args.data}/",
+            "test_dataloader.dataset.data_root": f"{args.data}/",
+            "test_evaluator.ann_file": str(args.data / "coco2d_val.json"),
+            "train_cfg.max_epochs": args.epochs,
+            "randomness.seed": seed,
+        },
+    )
+    config.param_scheduler[0].total_steps = args.epochs
+    return config
+
+
+def run(variant: str, seed: int, args: argparse.Namespace) -> dict[str, Any]:
+    """Train and score one of them; a run that is finished is read from its folder."""
+    work_dir = args.work_dir / f"{variant}_{seed}"
+    finished = work_dir / "row.json"
+    if finished.is_file():
+        row: dict[str, Any] = json.loads(finished.read_text())
+        return row
+    config = config_of(variant, seed, args)
+    start = time.perf_counter()
+    checkpoint = train(copy.deepcopy(config), work_dir)
+    train_s = time.perf_counter() - start
+    scores = evaluate(copy.deepcopy(config), checkpoint, work_dir / "test")["2d"]
+    row = {"name": variant, "seed": seed, **{name: scores[name] for name in SCORES}}
+    row |= {"train_s": round(train_s), "ms_per_image": round(scores["ms_per_frame"], 1)}
+    finished.write_text(json.dumps(row))
+    return row
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, default=ROOT / "data" / "synthetic", help="dataroot with COCO files")
+    parser.add_argument("--work-dir", type=Path, default=ROOT / "work_dirs" / "ablate_trident")
+    parser.add_argument("--epochs", type=int, default=2, help="passes over the data (default: %(default)s)")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="default: %(default)s")
+    parser.add_argument("--only", nargs="+", choices=tuple(VARIANTS), default=tuple(VARIANTS), help="run some of them")
+    args = parser.parse_args()
+    rows = []
+    for seed in args.seeds:
+        for variant in args.only:
+            try:
+                rows.append(run(variant, seed, args))
+            except FileNotFoundError as error:
+                print(f"error: {error}", file=sys.stderr)
+                return 1
+            print(json.dumps(rows[-1]), flush=True)
+    print(f"{'model':8}" + "".join(f"{name:>16}" for name in SCORES) + "   (100 AP: mean and range over seeds)")
+    for variant in args.only:
+        print(f"{variant:8}", end="")
+        for name in SCORES:
+            values = [100 * row[name] for row in rows if row["name"] == variant]
+            print(f"{statistics.mean(values):6.1f} {min(values):4.1f}-{max(values):4.1f}", end=" ")
+        print()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,111 @@
+"""The 2D detector from config to COCO scores, and the full-size configs."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from pycocotools.coco import COCO
+
+import perception.detection2d  # noqa: F401
+
+# isort: split
+from mmdet.registry import DATASETS, MODELS
+from mmengine.registry import init_default_scope
+
+from perception.datasets.coco_from_infos import create_coco_file
+from perception.datasets.nuscenes_infos import CLASSES
+from perception.detection2d import CocoScores
+from perception.engine.run import evaluate, load_config, train
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIGS = ROOT / "configs"
+DEMO = CONFIGS / "trident_2d_demo.py"
+
+
+@pytest.fixture(scope="module")
+def options(tiny_synthetic: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The demo's config on six key frames' images, with a narrow network."""
+    out = tmp_path_factory.mktemp("coco2d")
+    for split in ("train", "val"):
+        create_coco_file(tiny_synthetic / f"nuscenes_infos_{split}.json", out / f"coco2d_{split}.json", progress=False)
+    return {
+        "train_dataloader.dataset.data_root": f"{tiny_synthetic}/",
+        "train_dataloader.dataset.ann_file": str(out / "coco2d_train.json"),
+        "test_dataloader.dataset.data_root": f"{tiny_synthetic}/",
+        "test_dataloader.dataset.ann_file": str(out / "coco2d_val.json"),
+        "test_evaluator.ann_file": str(out / "coco2d_val.json"),
+        "model.backbone.base_channels": 8,
+        "model.rpn_head.in_channels": 32,
+        "model.rpn_head.feat_channels": 32,
+        "model.roi_head.bbox_roi_extractor.out_channels": 32,
+        "model.roi_head.bbox_head.in_channels": 32,
+        "model.roi_head.bbox_head.fc_out_channels": 32,
+        "train_cfg.max_epochs": 1,
+    }
+
+
+def test_trains_and_is_scored_from_the_same_config(options: dict[str, Any], tmp_path: Path) -> None:
+    checkpoint = train(load_config(DEMO, options), tmp_path)
+    scores = evaluate(load_config(DEMO, options), checkpoint, tmp_path / "test")["2d"]
+    assert {"AP", "AP50", "AP_S", "AP_M", "AP_L", "AP_per_class", "ms_per_frame"} <= scores.keys()
+    assert 0 <= scores["AP"] <= 1 and scores["AP_per_class"].keys() == set(CLASSES)
+    assert json.loads((tmp_path / "test" / "metrics.json").read_text()) == {"2d": scores}
+    assert (tmp_path / "test" / "2d" / "results.bbox.json").is_file()
+    with pytest.raises(ValueError, match="no sensors to switch off"):
+        evaluate(load_config(DEMO, options), checkpoint, tmp_path / "test", ("fused", "lidar_only"))
+
+
+def coco_metric(options: dict[str, Any], out: Path) -> CocoScores:
+    metric = CocoScores(ann_file=options["test_evaluator.ann_file"], out_dir=str(out))
+    metric.dataset_meta = {"classes": CLASSES}
+    return metric
+
+
+def test_scores_of_the_truth_and_of_nothing(options: dict[str, Any], tmp_path: Path) -> None:
+    coco = COCO(options["test_evaluator.ann_file"])
+    for found, expected in ((True, 1.0), (False, 0.0)):
+        metric = coco_metric(options, tmp_path)
+        for number, image in coco.imgs.items():
+            rows = [row for row in coco.imgToAnns[number] if found and not row["iscrowd"]]
+            xywh = torch.tensor([row["bbox"] for row in rows]).reshape(-1, 4)
+            pred = {
+                "bboxes": torch.cat((xywh[:, :2], xywh[:, :2] + xywh[:, 2:]), dim=1),
+                "scores": torch.ones(len(rows)),
+                "labels": torch.tensor([row["category_id"] - 1 for row in rows], dtype=torch.long),
+            }
+            size = (image["height"], image["width"])
+            metric.process({}, [{"img_id": number, "ori_shape": size, "pred_instances": pred}])
+        assert metric.evaluate(len(coco.imgs))["coco/AP"] == metric.scores["AP"] == expected
+        per_class = [value for value in metric.scores["AP_per_class"].values() if value is not None]
+        assert all(value == expected for value in per_class)
+    with pytest.raises(FileNotFoundError, match=r"none.json.*create_data"):
+        CocoScores(ann_file=str(tmp_path / "none.json"), out_dir=str(tmp_path))
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("trident_2d_*.py")), ids=lambda p: p.stem)
+def test_config_builds(path: Path, tmp_path: Path) -> None:
+    """Every 2D config builds; fast ones have no ranges and a branch to run."""
+    config = load_config(path)
+    init_default_scope("mmdet")
+    model = MODELS.build(config.model)
+    fast = model.test_branch is not None
+    assert fast == (model.valid_ranges == [(0.0, float("inf"))] * 3)
+    assert fast == ("fast" in path.stem or "caffe" in path.stem)
+    empty = tmp_path / "coco.json"
+    categories = [{"id": i, "name": name} for i, name in enumerate(CLASSES)]
+    empty.write_text(json.dumps({"images": [], "annotations": [], "categories": categories}))
+    for loader in (config.train_dataloader, config.test_dataloader):
+        dataset = dict(loader.dataset, ann_file=str(empty), data_root="", lazy_init=True)
+        assert DATASETS.build(dataset).pipeline.transforms
+
+
+def test_tool_prints_scores_and_refuses_bad_input(options: dict[str, Any], tmp_path: Path) -> None:
+    command = [sys.executable, str(ROOT / "tools/test.py"), str(DEMO), str(tmp_path / "none.pth"), "--cfg-options"]
+    command += [f"{name}={value}" for name, value in options.items()]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("error: checkpoint") and "none.pth" in done.stderr
