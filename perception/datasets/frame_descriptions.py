@@ -1,0 +1,96 @@
+"""frames/STEM.json of a folder of frames: times, older sweeps and poses of one frame, where they are known.
+
+    {"timestamp_s": 1532402927.6,                      of the key sweep
+     "global_from_lidar": 4x4,                         at that time
+     "sweeps": [{"file": "sweeps/NAME.bin",            older sweeps, newest first; paths relative to the folder
+                 "timestamp_s": ..., "lidar_from_sweep": 4x4}],
+     "cameras": {NAME: {"timestamp_s": ...,            and whatever differs from calibration.json, such as a
+                        "camera_from_lidar": 4x4}}}    camera_from_lidar that has the vehicle's motion in it
+
+Every member may be absent. A program that watches the folder takes the file as the announcement of its frame.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from perception.geometry import invert
+
+_OWN = {"camera_from_lidar": "lidar2cam", "intrinsics": "cam2img", "width": "width", "height": "height"}
+
+
+def describe(frame: dict[str, Any]) -> dict[str, Any]:
+    """The description of an info entry whose paths are absolute, as `read_frames` gives it; ready for JSON."""
+    description: dict[str, Any] = {
+        "timestamp_s": float(frame["timestamp"]),
+        "sweeps": [
+            {
+                "file": str(Path(sweep["lidar_points"]["lidar_path"]).resolve()),
+                "timestamp_s": float(sweep["timestamp"]),
+                "lidar_from_sweep": invert(np.asarray(sweep["lidar_points"]["lidar2sensor"])).tolist(),
+            }
+            for sweep in frame.get("lidar_sweeps", [])
+        ],
+        "cameras": {
+            name: {
+                **{ours: np.asarray(image[theirs]).tolist() for ours, theirs in _OWN.items()},
+                **({"timestamp_s": float(image["timestamp"])} if "timestamp" in image else {}),
+            }
+            for name, image in frame["images"].items()
+        },
+    }
+    if "ego2global" in frame:
+        lidar2ego = np.asarray(frame["lidar_points"]["lidar2ego"])
+        description["global_from_lidar"] = (np.asarray(frame["ego2global"]) @ lidar2ego).tolist()
+    return description
+
+
+def apply_description(frame: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """An info entry with what folder/frames/STEM.json says of it, STEM being its token; unchanged without that file.
+
+    Raises ValueError naming the file when it is not valid JSON or a member is not what it should be.
+    """
+    path = folder / "frames" / f"{frame['token']}.json"
+    if not path.is_file():
+        return frame
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        frame = {**frame, "timestamp": float(content.get("timestamp_s", 0.0))}
+        if "global_from_lidar" in content:
+            frame["ego2global"] = _matrix(content["global_from_lidar"])
+        frame["lidar_sweeps"] = [
+            {
+                "timestamp": float(sweep["timestamp_s"]),
+                "lidar_points": {
+                    "lidar_path": str(folder / sweep["file"]),
+                    "lidar2sensor": invert(_matrix(sweep["lidar_from_sweep"])),
+                },
+            }
+            for sweep in content.get("sweeps", [])
+        ]
+        for name, camera in content.get("cameras", {}).items():
+            if name in frame["images"]:
+                frame["images"][name] = _updated(frame["images"][name], camera)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is not a frame's description: {error}") from error
+    return frame
+
+
+def _updated(image: dict[str, Any], camera: dict[str, Any]) -> dict[str, Any]:
+    changed = {theirs: camera[ours] for ours, theirs in _OWN.items() if ours in camera}
+    if "camera_from_lidar" in camera:
+        changed["lidar2cam"] = _matrix(camera["camera_from_lidar"])
+    if "timestamp_s" in camera:
+        changed["timestamp"] = float(camera["timestamp_s"])
+    return {**image, **changed}
+
+
+def _matrix(rows: Any) -> np.ndarray:
+    matrix = np.array(rows, dtype=np.float64)
+    if matrix.shape != (4, 4) or not np.isfinite(matrix).all():
+        raise ValueError(f"a pose must be 4x4 finite numbers, got shape {matrix.shape}")
+    if not np.allclose(matrix[:3, :3] @ matrix[:3, :3].T, np.eye(3), atol=1e-3):
+        raise ValueError("a pose is not a rotation and a translation")
+    return matrix
