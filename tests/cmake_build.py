@@ -20,7 +20,9 @@ class SanitizedBuild(NamedTuple):
 
     def check(self, name: str) -> None:
         """Run one of its tests; fails with the program's output."""
-        output = run(self.ctest, "--test-dir", self.folder, "-R", f"^{name}$", "--output-on-failure", "--no-tests=error")
+        output = run(
+            self.ctest, "--test-dir", self.folder, "-R", f"^{name}$", "--output-on-failure", "--no-tests=error"
+        )
         assert "100% tests passed" in output
 
 

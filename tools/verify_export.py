@@ -7,7 +7,7 @@ import sys
 EXAMPLES = """examples:
   tools/verify_export.py work_dirs/artifact configs/demo_fusion.py work_dirs/demo/latest.pth \\
       data/synthetic/nuscenes_infos_val.json
-  tools/verify_export.py work_dirs/artifact configs/demo_fusion.py work_dirs/demo/latest.pth ../shared/nuscenes-one-frame
+  tools/verify_export.py work_dirs/artifact configs/demo_fusion.py work_dirs/demo/latest.pth a_dataroot --frames 20
 """
 
 

@@ -166,8 +166,8 @@ class ScaleAwareLift(nn.Module):
         """
         height, width = image_hw[0] // self.stride, image_hw[1] // self.stride
         batch, cameras = image_from_lidar.shape[:2]
-        # Every point keeps its place, whether it counts or not: a selection would make the device be waited for, and the
-        # exported network depend on one more size.
+        # Every point keeps its place, whether it counts or not: a selection would make the device be waited for, and
+        # the exported network depend on one more size.
         count = points.shape[0]  # not len, which would fix the number when the network is exported
         homogeneous = F.pad(points[:, :3], (0, 1), value=1.0)
         # Every point through every camera of the batch, then those of its own sample: no matrix per point.

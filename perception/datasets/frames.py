@@ -7,7 +7,8 @@ The folder convention, for one frame or a thousand:
     folder/lidar/STEM.bin     float32 rows x y z intensity ... of `point_features` numbers (5 unless it says otherwise);
                               .pcd.bin is the same
     folder/NAME/STEM.jpg      the image of camera NAME at that time (.jpeg and .png too)
-    folder/frames/STEM.json   times, older sweeps and poses of that frame, if known (perception/datasets/frame_descriptions.py)
+    folder/frames/STEM.json   times, older sweeps and poses of that frame, where they are known
+                              (perception/datasets/frame_descriptions.py)
 
 The LiDAR frame is nuScenes': x right, y forward, z up, about 1.8 m above the ground; intensity is 0..255. A frame may
 lack its cloud or any of its images: the detector goes on without that sensor.

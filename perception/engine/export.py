@@ -93,7 +93,9 @@ def _points(steps: dict[type, Any], name: str) -> PointPreprocessing:
 
 def _images(steps: dict[type, Any], name: str) -> ImagePreprocessing:
     if LoadCameras not in steps or ImageAugment not in steps:
-        raise ValueError(f"{name}: the network has a camera branch, its testing pipeline lacks LoadCameras or ImageAugment")
+        raise ValueError(
+            f"{name}: the network has a camera branch, its testing pipeline lacks LoadCameras or ImageAugment"
+        )
     resize: ImageAugment = steps[ImageAugment]
     intervals = {"scale": resize.scale, "crop_x": resize.crop_x, "crop_y": resize.crop_y}
     spread = [key for key, (low, high) in intervals.items() if low != high]
@@ -101,6 +103,4 @@ def _images(steps: dict[type, Any], name: str) -> ImagePreprocessing:
     spread += ["rotate_rad"] * (tuple(resize.rotate_rad) != (0.0, 0.0))
     if spread:
         raise ValueError(f"{name}: ImageAugment of the testing pipeline is random or turns ({', '.join(spread)})")
-    return ImagePreprocessing(
-        resize.size_hw, steps[LoadCameras].min_hw, *(float(low) for low, _ in intervals.values())
-    )
+    return ImagePreprocessing(resize.size_hw, steps[LoadCameras].min_hw, *(float(low) for low, _ in intervals.values()))

@@ -200,7 +200,9 @@ def _spread(frames: list[Frame], limit: int | None) -> list[Frame]:
 def python_boxes(detector: Detector, frame: Frame) -> list[dict[str, Any]]:
     """The Python model's detections as nuScenes' results, in the global frame where the frame's pose is known."""
     found = detector(frame)
-    pose = np.asarray(frame.get("ego2global", np.eye(4))) @ np.asarray(frame["lidar_points"].get("lidar2ego", np.eye(4)))
+    pose = np.asarray(frame.get("ego2global", np.eye(4))) @ np.asarray(
+        frame["lidar_points"].get("lidar2ego", np.eye(4))
+    )
     results = NuScenesResults(found.class_names)
     results.add(frame["token"], found.boxes, found.scores, found.labels, pose)
     return results.samples[frame["token"]]

@@ -33,13 +33,17 @@ def export_program(network: PerceptionNetwork, shape: VehicleShape, precision: P
     """
     vehicle = VehicleNetwork(network.eval())
     inputs = example_inputs(vehicle.input_names, shape)
-    dynamic = tuple({0: Dim("points", min=0, max=shape.max_points)} if n == "points" else None for n in vehicle.input_names)
+    dynamic = tuple(
+        {0: Dim("points", min=0, max=shape.max_points)} if n == "points" else None for n in vehicle.input_names
+    )
     autocast = torch.autocast("cpu", torch.bfloat16) if precision == "bf16" else nullcontext()
     with torch.no_grad(), autocast:
         return torch.export.export(vehicle, inputs, dynamic_shapes={"inputs": dynamic})
 
 
-def write_artifact(network: PerceptionNetwork, spec: ExportSpec, out: str | Path, precision: Precision = "fp32") -> Path:
+def write_artifact(
+    network: PerceptionNetwork, spec: ExportSpec, out: str | Path, precision: Precision = "fp32"
+) -> Path:
     """Compile the network into out/model.pt2 and describe it in out/manifest.json. Returns `out`.
 
     The folder appears whole or not at all; an artifact that is there already is replaced. Compiling takes minutes and a

@@ -92,6 +92,7 @@ def file_sha256(path: str | Path) -> str:
 def manifest_of(vehicle: VehicleNetwork, spec: ExportSpec, model: Path, precision: str) -> dict[str, Any]:
     """The manifest of the compiled `model` file; a plain dictionary, ready for JSON."""
     head = vehicle.network.head
+    images = {**asdict(spec.images), "mean": IMAGE_MEAN, "std": IMAGE_STD} if spec.images is not None else None
     return {
         "format_version": FORMAT_VERSION,
         "artifact": {
@@ -118,7 +119,7 @@ def manifest_of(vehicle: VehicleNetwork, spec: ExportSpec, model: Path, precisio
         "cameras": list(spec.cameras),
         "preprocessing": {
             "points": asdict(spec.points) if spec.points is not None else None,
-            "images": {**asdict(spec.images), "mean": IMAGE_MEAN, "std": IMAGE_STD} if spec.images is not None else None,
+            "images": images,
         },
         "postprocessing": {
             "score_threshold": spec.score_threshold,

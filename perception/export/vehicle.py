@@ -38,7 +38,7 @@ class VehicleShape:
 
 
 class VehicleNetwork(nn.Module):
-    """A PerceptionNetwork for a batch of one, with the inputs of the sensors that it has, in the order of `input_names`.
+    """A PerceptionNetwork for a batch of one, with the inputs of its own sensors, in the order of `input_names`.
 
     points [P,5] float32 and lidar_mask [1] bool where it has a LiDAR branch; images [N,3,H,W] uint8, image_from_lidar
     [N,4,4] float32 and camera_mask [N] bool where it has a camera branch: the fields of Frames without the batch.
@@ -52,7 +52,7 @@ class VehicleNetwork(nn.Module):
         )  # fmt: skip
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """boxes [K,9] float32, scores [K] float32 by descending score, labels [K] int64. A score of 0 is no detection."""
+        """boxes [K,9] and scores [K] float32, labels [K] int64, by descending score; a score of 0 is no detection."""
         given = dict(zip(self.input_names, inputs, strict=True))
         device = inputs[0].device
         points = given.get("points", torch.zeros(0, POINT_FEATURES, device=device))

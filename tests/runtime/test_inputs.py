@@ -26,7 +26,9 @@ Probe = Callable[..., subprocess.CompletedProcess]
 def probe(sanitized_build: SanitizedBuild) -> Probe:
     program = sanitized_build.folder / "runtime_tests" / "runtime_probe"
     if not program.is_file():
-        pytest.skip("the runtime's libraries are missing: apt install libjpeg62-turbo-dev libpng-dev nlohmann-json3-dev")
+        pytest.skip(
+            "the runtime's libraries are missing: apt install libjpeg62-turbo-dev libpng-dev nlohmann-json3-dev"
+        )
 
     def call(*arguments: Any) -> subprocess.CompletedProcess:
         return subprocess.run([program, *map(str, arguments)], capture_output=True, check=False)
@@ -48,7 +50,9 @@ def picture(width: int, height: int) -> np.ndarray:
     return image
 
 
-@pytest.mark.parametrize("suffix", [".jpg", ".png", ".grey.jpg", ".grey.png", ".alpha.png", ".420.jpg", ".progressive.jpg"])
+@pytest.mark.parametrize(
+    "suffix", [".jpg", ".png", ".grey.jpg", ".grey.png", ".alpha.png", ".420.jpg", ".progressive.jpg"]
+)
 @pytest.mark.parametrize(
     ("width", "height", "size_hw", "min_hw", "options"),
     [
@@ -187,12 +191,17 @@ def test_a_damaged_cloud_is_refused(probe: Probe, tmp_path: Path) -> None:
     path = tmp_path / "cloud"
     for kind in ("ascii", "binary", "binary_compressed"):
         whole = pcd(good, kind)
-        for content in (whole[: len(whole) // 2], whole[:-30], pcd(bad, kind), whole.replace(b"FIELDS ring x", b"FIELDS ring u")):
+        for content in (
+            whole[: len(whole) // 2],
+            whole[:-30],
+            pcd(bad, kind),
+            whole.replace(b"FIELDS ring x", b"FIELDS ring u"),
+        ):
             path.write_bytes(content)
             assert (done := probe("pcd", path, 5000)).returncode == POINTS, (kind, done.stderr)
         path.write_bytes(whole)
         assert probe("pcd", path, 49).returncode == POINT_COUNT
-    lie = b"VERSION 0.7\nFIELDS x y z\nSIZE 4 4 4\nTYPE F F F\nCOUNT 1 1 1\nWIDTH 400000\nHEIGHT 1\nDATA binary_compressed\n"
+    lie = b"FIELDS x y z\nSIZE 4 4 4\nTYPE F F F\nCOUNT 1 1 1\nWIDTH 400000\nHEIGHT 1\nDATA binary_compressed\n"
     path.write_bytes(lie + struct.pack("<II", 3, 4_800_000) + b"\x00\x00\x00")
     assert probe("pcd", path, 400_000).returncode == POINTS
     path.write_bytes(np.full((3, 5), np.inf, np.float32).tobytes())
