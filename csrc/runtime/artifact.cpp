@@ -4,6 +4,7 @@
 #include <iterator>
 
 #include <ATen/Version.h>
+#include <torch/version.h>
 
 #include "error.h"
 #include "sha256.h"
@@ -36,6 +37,9 @@ int rank(const std::string& capability) {
     return 1;
 }
 
+// "2.13" of "2.13.0+cpu".
+std::string major_minor(const std::string& version) { return version.substr(0, version.find('.', version.find('.') + 1)); }
+
 }  // namespace
 
 Artifact load_artifact(const std::string& directory) {
@@ -45,6 +49,10 @@ Artifact load_artifact(const std::string& directory) {
     if (hash != out.manifest.sha256) {
         fail(PERCEPTION_ERROR_ARTIFACT, model, " is damaged, or ", name, " is of another model: its SHA-256 is ", hash,
              ", the manifest says ", out.manifest.sha256);
+    }
+    if (major_minor(out.manifest.torch_version) != major_minor(TORCH_VERSION)) {
+        fail(PERCEPTION_ERROR_ARTIFACT, model, " was compiled with torch ", out.manifest.torch_version, ", this runtime with ",
+             TORCH_VERSION, ": export and build with the same");
     }
     // Code for more than the processor has would end in an illegal instruction.
     const std::string here = at::get_cpu_capability();

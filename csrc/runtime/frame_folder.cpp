@@ -52,6 +52,16 @@ void collect(const fs::path& folder, const std::array<const char*, 3>& suffixes,
     }
 }
 
+// Of a description's frame, to sort by; minus infinity where there is none. What is wrong with the file is said when its
+// frame is loaded.
+double time_of(const fs::path& path) {
+    std::string text;
+    if (fs::is_regular_file(path)) read_file(path, text);
+    const Json json = Json::parse(text, nullptr, false);
+    const bool known = json.is_object() && json.contains("timestamp_s") && json["timestamp_s"].is_number();
+    return known ? json["timestamp_s"].get<double>() : -std::numeric_limits<double>::infinity();
+}
+
 bool is_pcd(const fs::path& path) { return stem_of(path.filename().string(), {".pcd", ".pcd", ".pcd"}).has_value(); }
 
 }  // namespace
@@ -114,7 +124,12 @@ std::vector<std::string> FrameFolder::stems() const {
     collect(folder_ / "lidar", CLOUD_SUFFIXES, stems);
     for (const std::string& camera : cameras_) collect(folder_ / camera, IMAGE_SUFFIXES, stems);
     collect(folder_ / "frames", {".json", ".json", ".json"}, stems);
-    return {stems.begin(), stems.end()};
+    std::vector<std::pair<double, std::string>> timed;
+    for (const std::string& stem : stems) timed.emplace_back(time_of(folder_ / "frames" / (stem + ".json")), stem);
+    std::sort(timed.begin(), timed.end());
+    std::vector<std::string> names;
+    for (auto& [time_s, stem] : timed) names.push_back(std::move(stem));
+    return names;
 }
 
 void FrameFolder::load(const std::string& stem, LoadedFrame& out) const {

@@ -1,5 +1,6 @@
 #include "image_file.h"
 
+#include <algorithm>
 #include <csetjmp>
 #include <cstdio>
 #include <cstring>

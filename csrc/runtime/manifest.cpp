@@ -90,6 +90,8 @@ Manifest parse_manifest(std::string_view text, const std::string& name) {
         fail(where.code, name, ": this runtime runs artifacts of target aoti and device cpu");
     }
 
+    out.torch_version = string_member(object_member(json, "versions", where), "torch", where.inside("versions"));
+
     const Json& inputs = member(json, "inputs", where);
     if (!inputs.is_array()) fail(where.code, name, ": 'inputs' is not a list");
     for (const Json& input : inputs) {

@@ -22,12 +22,16 @@ from perception.datasets.info_files import POINT_FEATURES, read_info_file, resol
 from perception.datasets.sensor_files import read_points
 from perception.datasets.transforms import LoadCameras
 from perception.engine.inference import Detector
+from perception.evaluation.json_file import write_json
+from perception.evaluation.nuscenes_eval import evaluate_results
 from perception.evaluation.nuscenes_results import NuScenesResults
 from perception.export.manifest import read_manifest, weights_sha256
 
 COUNTED_SCORE = 0.1
 # Largest differences in fp32; m, m, m/s, 1 and rad.
 TOLERANCES = {"centre": 1e-3, "size": 1e-3, "velocity": 1e-3, "score": 1e-3, "yaw": 1e-3}
+# Largest difference of NDS in lower precisions, whose boxes differ.
+NDS_TOLERANCE = 0.003
 PROGRAM = Path("build/runtime/perception-run")
 
 Frame = dict[str, Any]
@@ -66,15 +70,7 @@ def verify(
 
     Raises FileNotFoundError or ValueError naming what is missing, or when the artifact is of other weights.
     """
-    manifest = read_manifest(artifact)
-    if not Path(program).is_file():
-        raise FileNotFoundError(f"no program {program}: build it with `make runtime`")
-    detector = Detector(config, checkpoint, device="cpu")
-    if weights_sha256(detector.model.network) != manifest["model"]["weights_sha256"]:
-        raise ValueError(f"{artifact} was not made from {checkpoint}: their weights differ; export again")
-    for step in detector.pipeline.transforms:
-        if isinstance(step, LoadCameras):
-            step.cameras = manifest["cameras"]  # so that a missing one is a missing one in both
+    manifest, detector = _open(artifact, config, checkpoint, program)
     frames = _spread(load_frames(data), limit)
     comparisons = []
     with tempfile.TemporaryDirectory(prefix="verify-export-") as work:
@@ -86,6 +82,53 @@ def verify(
             comparisons.append(_compare(case, detector, changed, lines))
             progress(comparisons[-1])
     return comparisons
+
+
+def score_difference(
+    artifact: str | Path,
+    config: str | Path,
+    checkpoint: str | Path,
+    info_file: str | Path,
+    program: str | Path = PROGRAM,
+) -> tuple[float, float]:
+    """NDS of the Python model and of the runtime over all frames of an info file, by the official code.
+
+    Raises as `verify` does.
+    """
+    manifest, detector = _open(artifact, config, checkpoint, program)
+    metainfo, _ = read_info_file(info_file)
+    root, frames = Path(info_file).parent / metainfo["dataroot"], load_frames(info_file)
+    with tempfile.TemporaryDirectory(prefix="verify-export-") as work:
+        folder = Path(work) / "frames"
+        write_folder(folder, frames, manifest["cameras"])
+        lines = run_program(program, artifact, folder)
+        sides = {
+            "python": {frame["token"]: python_boxes(detector, frame) for frame in frames},
+            "runtime": {token: line["detections"] for token, line in lines.items()},
+        }
+        meta = NuScenesResults().meta
+        scores = [
+            evaluate_results(
+                write_json(Path(work) / name, {"meta": meta, "results": results}), root, metainfo["version"]
+            )
+            for name, results in sides.items()
+        ]
+    return scores[0]["NDS"], scores[1]["NDS"]
+
+
+def _open(
+    artifact: str | Path, config: str | Path, checkpoint: str | Path, program: str | Path
+) -> tuple[dict[str, Any], Detector]:
+    manifest = read_manifest(artifact)
+    if not Path(program).is_file():
+        raise FileNotFoundError(f"no program {program}: build it with `make runtime`")
+    detector = Detector(config, checkpoint, device="cpu")
+    if weights_sha256(detector.model.network) != manifest["model"]["weights_sha256"]:
+        raise ValueError(f"{artifact} was not made from {checkpoint}: their weights differ; export again")
+    for step in detector.pipeline.transforms:
+        if isinstance(step, LoadCameras):
+            step.cameras = manifest["cameras"]  # so that a missing one is a missing one in both
+    return manifest, detector
 
 
 def load_frames(data: str | Path) -> list[Frame]:

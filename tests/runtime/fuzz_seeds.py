@@ -37,6 +37,7 @@ def texts() -> list[bytes]:
         "artifact": {
             "file": "model.pt2", "sha256": "0", "cpu_capability": "AVX2", "target": "aoti", "device": "cpu",
         },
+        "versions": {"torch": "2.13.0"},
         "inputs": [
             {"name": name} for name in ("points", "lidar_mask", "images", "image_from_lidar", "camera_mask")
         ],
