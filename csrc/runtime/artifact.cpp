@@ -15,7 +15,8 @@ namespace {
 std::string read_text(const std::string& path) {
     std::ifstream file(path, std::ios::binary);
     std::string text{std::istreambuf_iterator<char>(file), {}};
-    if (!file.is_open() || file.bad()) fail(PERCEPTION_ERROR_FILE, path, " cannot be read: is this an artifact of tools/export.py?");
+    if (!file.is_open() || file.bad())
+        fail(PERCEPTION_ERROR_FILE, path, " cannot be read: is this an artifact of tools/export.py?");
     return text;
 }
 
@@ -38,7 +39,9 @@ int rank(const std::string& capability) {
 }
 
 // "2.13" of "2.13.0+cpu".
-std::string major_minor(const std::string& version) { return version.substr(0, version.find('.', version.find('.') + 1)); }
+std::string major_minor(const std::string& version) {
+    return version.substr(0, version.find('.', version.find('.') + 1));
+}
 
 }  // namespace
 
@@ -51,8 +54,8 @@ Artifact load_artifact(const std::string& directory) {
              ", the manifest says ", out.manifest.sha256);
     }
     if (major_minor(out.manifest.torch_version) != major_minor(TORCH_VERSION)) {
-        fail(PERCEPTION_ERROR_ARTIFACT, model, " was compiled with torch ", out.manifest.torch_version, ", this runtime with ",
-             TORCH_VERSION, ": export and build with the same");
+        fail(PERCEPTION_ERROR_ARTIFACT, model, " was compiled with torch ", out.manifest.torch_version,
+             ", this runtime with ", TORCH_VERSION, ": export and build with the same");
     }
     // Code for more than the processor has would end in an illegal instruction.
     const std::string here = at::get_cpu_capability();

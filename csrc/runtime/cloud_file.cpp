@@ -9,7 +9,8 @@
 namespace perception::runtime {
 
 void check_count(std::int64_t count, std::int64_t most) {
-    if (count > most) fail(PERCEPTION_ERROR_POINT_COUNT, "a cloud has ", count, " points, the artifact's bound is ", most);
+    if (count > most)
+        fail(PERCEPTION_ERROR_POINT_COUNT, "a cloud has ", count, " points, the artifact's bound is ", most);
 }
 
 void check_finite(const std::vector<float>& points, std::size_t first) {

@@ -34,15 +34,17 @@ Quaternion quaternion_of(const double* m) {
 }
 
 Quaternion product(const Quaternion& a, const Quaternion& b) {
-    Quaternion q{a[0] * b[0] - a[1] * b[1] - a[2] * b[2] - a[3] * b[3], a[0] * b[1] + a[1] * b[0] + a[2] * b[3] - a[3] * b[2],
-                 a[0] * b[2] - a[1] * b[3] + a[2] * b[0] + a[3] * b[1], a[0] * b[3] + a[1] * b[2] - a[2] * b[1] + a[3] * b[0]};
+    Quaternion q{
+        a[0] * b[0] - a[1] * b[1] - a[2] * b[2] - a[3] * b[3], a[0] * b[1] + a[1] * b[0] + a[2] * b[3] - a[3] * b[2],
+        a[0] * b[2] - a[1] * b[3] + a[2] * b[0] + a[3] * b[1], a[0] * b[3] + a[1] * b[2] - a[2] * b[1] + a[3] * b[0]};
     if (q[0] < 0) {
         for (double& v : q) v = -v;
     }
     return q;
 }
 
-Json box_json(const perception_detection& d, const LoadedFrame& frame, const Quaternion& turn, const Manifest& manifest) {
+Json box_json(const perception_detection& d, const LoadedFrame& frame, const Quaternion& turn,
+              const Manifest& manifest) {
     const std::array<double, 16>& m = frame.description.global_from_lidar;
     const double c[3] = {d.centre_m[0], d.centre_m[1], d.centre_m[2]}, v[2] = {d.velocity_mps[0], d.velocity_mps[1]};
     std::array<double, 3> centre{};
@@ -72,12 +74,16 @@ std::string detections_line(const LoadedFrame& frame, const perception_result& r
         if (result.cameras_used >> i & 1) cameras.push_back(manifest.cameras[i]);
     }
     const Quaternion turn = quaternion_of(frame.description.global_from_lidar.data());
-    for (int32_t i = 0; i < result.detection_count; ++i) boxes.push_back(box_json(result.detections[i], frame, turn, manifest));
+    for (int32_t i = 0; i < result.detection_count; ++i)
+        boxes.push_back(box_json(result.detections[i], frame, turn, manifest));
     const perception_timing& timing = result.timing;
     const Json line{{"frame", frame.stem},
                     {"sensors", {{"lidar", result.lidar_used != 0}, {"cameras", cameras}}},
                     {"latency_ms",
-                     {{"read", read_ms}, {"images", timing.images_ms}, {"points", timing.points_ms}, {"network", timing.network_ms}}},
+                     {{"read", read_ms},
+                      {"images", timing.images_ms},
+                      {"points", timing.points_ms},
+                      {"network", timing.network_ms}}},
                     {"detections", boxes}};
     return line.dump(-1, ' ', false, Json::error_handler_t::replace);
 }

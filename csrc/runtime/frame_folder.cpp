@@ -14,7 +14,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::array<const char*, 3> CLOUD_SUFFIXES{".pcd.bin", ".bin", ".pcd"}, IMAGE_SUFFIXES{".jpg", ".jpeg", ".png"};
+constexpr std::array<const char*, 3> CLOUD_SUFFIXES{".pcd.bin", ".bin", ".pcd"},
+    IMAGE_SUFFIXES{".jpg", ".jpeg", ".png"};
 
 // What both kinds of file have in common: a name, and the suffix that says what it is.
 std::optional<std::string> stem_of(const std::string& name, const std::array<const char*, 3>& suffixes) {
@@ -26,7 +27,8 @@ std::optional<std::string> stem_of(const std::string& name, const std::array<con
     return std::nullopt;
 }
 
-std::optional<fs::path> find_file(const fs::path& folder, const std::string& stem, const std::array<const char*, 3>& suffixes) {
+std::optional<fs::path> find_file(const fs::path& folder, const std::string& stem,
+                                  const std::array<const char*, 3>& suffixes) {
     for (const char* suffix : suffixes) {
         if (fs::path file = folder / (stem + suffix); fs::is_regular_file(file)) return file;
     }
@@ -52,8 +54,8 @@ void collect(const fs::path& folder, const std::array<const char*, 3>& suffixes,
     }
 }
 
-// Of a description's frame, to sort by; minus infinity where there is none. What is wrong with the file is said when its
-// frame is loaded.
+// Of a description's frame, to sort by; minus infinity where there is none. What is wrong with the file is said when
+// its frame is loaded.
 double time_of(const fs::path& path) {
     std::string text;
     if (fs::is_regular_file(path)) read_file(path, text);
@@ -84,7 +86,8 @@ FrameDescription parse_frame(std::string_view text, const Calibration& calibrati
             if (known == out.cameras.end()) fail(where.code, inside.name, " is not in calibration.json");
             if (!fields.is_object()) fail(where.code, inside.name, " is not an object");
             update_camera(fields, known->second, inside);
-            if (fields.contains("timestamp_s")) out.camera_timestamps_s[camera] = number_member(fields, "timestamp_s", inside);
+            if (fields.contains("timestamp_s"))
+                out.camera_timestamps_s[camera] = number_member(fields, "timestamp_s", inside);
         }
     }
     if (!json.contains("sweeps")) return out;
@@ -95,7 +98,8 @@ FrameDescription parse_frame(std::string_view text, const Calibration& calibrati
         FrameDescription::OlderSweep& older = out.sweeps.emplace_back();
         older.file = string_member(sweep, "file", inside);
         older.timestamp_s = number_member(sweep, "timestamp_s", inside);
-        read_matrix(member(sweep, "lidar_from_sweep", inside), 4, older.lidar_from_sweep.data(), inside.inside("lidar_from_sweep"));
+        read_matrix(member(sweep, "lidar_from_sweep", inside), 4, older.lidar_from_sweep.data(),
+                    inside.inside("lidar_from_sweep"));
         check_rigid(older.lidar_from_sweep.data(), inside.name + ": lidar_from_sweep");
     }
     return out;
@@ -109,9 +113,8 @@ FrameFolder::FrameFolder(fs::path folder, std::vector<std::string> cameras)
     calibration_ = parse_calibration(text, path.string());
     if (cameras_.empty()) return;
     const bool same = calibration_.cameras.size() == cameras_.size() &&
-                      std::all_of(cameras_.begin(), cameras_.end(), [&](const std::string& name) {
-                          return calibration_.cameras.contains(name);
-                      });
+                      std::all_of(cameras_.begin(), cameras_.end(),
+                                  [&](const std::string& name) { return calibration_.cameras.contains(name); });
     if (same) return;
     std::string given, wanted;
     for (const auto& [name, unused] : calibration_.cameras) given += " " + name;
@@ -169,7 +172,8 @@ void FrameFolder::load(const std::string& stem, LoadedFrame& out) const {
         perception_image& image = out.images[i];
         // An empty file is a damaged image, not a missing camera.
         static constexpr std::uint8_t NOTHING = 0;
-        image.data = out.image_files[i].empty() ? &NOTHING : reinterpret_cast<const std::uint8_t*>(out.image_files[i].data());
+        image.data =
+            out.image_files[i].empty() ? &NOTHING : reinterpret_cast<const std::uint8_t*>(out.image_files[i].data());
         image.bytes = out.image_files[i].size();
         image.format = PERCEPTION_IMAGE_ENCODED;
         image.width = camera.width, image.height = camera.height;

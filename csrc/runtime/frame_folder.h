@@ -49,8 +49,8 @@ class FrameFolder {
     // are others.
     FrameFolder(std::filesystem::path folder, std::vector<std::string> cameras);
 
-    // Names of the frames: whatever has a cloud, an image or a description. Those without a time come first, by name, then
-    // the others by time.
+    // Names of the frames: whatever has a cloud, an image or a description. Those without a time come first, by name,
+    // then the others by time.
     std::vector<std::string> stems() const;
 
     // Reads one frame's files; sensors whose file is absent are missing. Throws Error.

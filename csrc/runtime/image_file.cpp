@@ -64,7 +64,8 @@ class JpegDecoder {
     }
 
     void decode(int factor, Image& image) {
-        if (info_.num_components != 1 && info_.num_components != 3) bad_image("is a JPEG that is neither grey nor colour");
+        if (info_.num_components != 1 && info_.num_components != 3)
+            bad_image("is a JPEG that is neither grey nor colour");
         if (!start(factor)) bad_image(std::string("cannot be decoded: ") + message_);
         image.width = static_cast<int>(info_.output_width), image.height = static_cast<int>(info_.output_height);
         image.rgb.resize(std::size_t{3} * info_.output_width * info_.output_height);
@@ -128,7 +129,8 @@ class PngDecoder {
     ImageSize header() {
         if (!read_header()) bad_image(std::string("cannot be decoded: ") + message_);
         check_size(png_get_image_width(png_, info_), png_get_image_height(png_, info_));
-        return {static_cast<int>(png_get_image_width(png_, info_)), static_cast<int>(png_get_image_height(png_, info_))};
+        return {static_cast<int>(png_get_image_width(png_, info_)),
+                static_cast<int>(png_get_image_height(png_, info_))};
     }
 
     // After `header`; rgb [height,width,3].
@@ -191,13 +193,15 @@ void reduce(const std::vector<std::uint8_t>& full, ImageSize size, int factor, I
     }
     image.width = size.width / factor, image.height = size.height / factor;
     image.rgb.resize(std::size_t{3} * static_cast<std::size_t>(image.width) * static_cast<std::size_t>(image.height));
-    const std::size_t stride = std::size_t{3} * static_cast<std::size_t>(size.width), middle = static_cast<std::size_t>(factor / 2 - 1);
+    const std::size_t stride = std::size_t{3} * static_cast<std::size_t>(size.width),
+                      middle = static_cast<std::size_t>(factor / 2 - 1);
     std::uint8_t* out = image.rgb.data();
     for (int y = 0; y < image.height; ++y) {
         const std::uint8_t* row = full.data() + (static_cast<std::size_t>(y * factor) + middle) * stride;
         for (int x = 0; x < image.width; ++x) {
             const std::uint8_t* p = row + 3 * (static_cast<std::size_t>(x * factor) + middle);
-            for (int c = 0; c < 3; ++c) *out++ = static_cast<std::uint8_t>((p[c] + p[c + 3] + p[c + stride] + p[c + stride + 3] + 2) >> 2);
+            for (int c = 0; c < 3; ++c)
+                *out++ = static_cast<std::uint8_t>((p[c] + p[c + 3] + p[c + stride] + p[c + stride + 3] + 2) >> 2);
         }
     }
 }

@@ -42,14 +42,17 @@ std::int64_t integer_member(const Json& object, const char* key, const Where& wh
     const Json& value = member(object, key, where);
     const double number = value.is_number() ? value.get<double>() : NAN;
     // Compared as a double: 1e300 and a 64-bit unsigned number must not wrap around.
-    if (!(number >= static_cast<double>(least) && number <= static_cast<double>(most)) || number != std::floor(number)) {
+    if (!(number >= static_cast<double>(least) && number <= static_cast<double>(most)) ||
+        number != std::floor(number)) {
         fail(where.code, where.name, ": '", key, "' is not a whole number from ", least, " to ", most);
     }
     return static_cast<std::int64_t>(number);
 }
 
 void read_matrix(const Json& rows, int size, double* out, const Where& where) {
-    const auto refuse = [&] { fail(where.code, where.name, " is not a ", size, "x", size, " matrix of finite numbers"); };
+    const auto refuse = [&] {
+        fail(where.code, where.name, " is not a ", size, "x", size, " matrix of finite numbers");
+    };
     if (!rows.is_array() || rows.size() != static_cast<std::size_t>(size)) refuse();
     for (const Json& row : rows) {
         if (!row.is_array() || row.size() != static_cast<std::size_t>(size)) refuse();

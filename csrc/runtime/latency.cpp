@@ -16,8 +16,8 @@ double Latency::percentile(double q) const {
 
 std::string Latency::row() const {
     char text[128];
-    std::snprintf(text, sizeof(text), "%-10s %8.2f %8.2f %8.2f %8.2f", stage_.c_str(), percentile(0.5), percentile(0.99),
-                  percentile(0.999), percentile(1.0));
+    std::snprintf(text, sizeof(text), "%-10s %8.2f %8.2f %8.2f %8.2f", stage_.c_str(), percentile(0.5),
+                  percentile(0.99), percentile(0.999), percentile(1.0));
     return text;
 }
 

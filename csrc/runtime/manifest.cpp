@@ -22,13 +22,13 @@ std::vector<std::string> strings(const Json& object, const char* key, const Wher
 }
 
 PointPreprocessing point_preprocessing(const Json& json, const Where& where) {
-    PointPreprocessing out{integer_member(json, "sweeps", where, 0, 1000), integer_member(json, "every", where, 1, 1000),
-                           number_member(json, "remove_close_m", where), std::nullopt};
+    PointPreprocessing out{integer_member(json, "sweeps", where, 0, 1000),
+                           integer_member(json, "every", where, 1, 1000), number_member(json, "remove_close_m", where),
+                           std::nullopt};
     const Json& range = member(json, "range_m", where);
     if (range.is_null()) return out;
-    if (!range.is_array() || range.size() != 6 || !std::all_of(range.begin(), range.end(), [](const Json& v) {
-            return v.is_number();
-        })) {
+    if (!range.is_array() || range.size() != 6 ||
+        !std::all_of(range.begin(), range.end(), [](const Json& v) { return v.is_number(); })) {
         fail(where.code, where.name, ": 'range_m' is not six numbers");
     }
     out.range_m.emplace();
@@ -51,8 +51,12 @@ std::array<int, 2> rows_columns(const Json& json, const char* key, const Where& 
 
 ImagePreprocessing image_preprocessing(const Json& json, const Where& where) {
     const std::array<int, 2> size = rows_columns(json, "size_hw", where);
-    ImagePreprocessing out{size[0], size[1], std::nullopt, number_member(json, "scale", where),
-                           number_member(json, "crop_x", where), number_member(json, "crop_y", where)};
+    ImagePreprocessing out{size[0],
+                           size[1],
+                           std::nullopt,
+                           number_member(json, "scale", where),
+                           number_member(json, "crop_x", where),
+                           number_member(json, "crop_y", where)};
     if (out.scale < 1e-3 || out.scale > 1e3) fail(where.code, where.name, ": 'scale' is out of reason");
     if (!member(json, "decode_min_hw", where).is_null()) out.decode_min_hw = rows_columns(json, "decode_min_hw", where);
     return out;
@@ -85,7 +89,8 @@ Manifest parse_manifest(std::string_view text, const std::string& name) {
     out.file = string_member(artifact, "file", inside);
     out.sha256 = string_member(artifact, "sha256", inside);
     out.cpu_capability = string_member(artifact, "cpu_capability", inside);
-    if (out.file.empty() || out.file.find('/') != std::string::npos) fail(where.code, name, ": 'file' is not a file's name");
+    if (out.file.empty() || out.file.find('/') != std::string::npos)
+        fail(where.code, name, ": 'file' is not a file's name");
     if (string_member(artifact, "target", inside) != "aoti" || string_member(artifact, "device", inside) != "cpu") {
         fail(where.code, name, ": this runtime runs artifacts of target aoti and device cpu");
     }
@@ -108,13 +113,15 @@ Manifest parse_manifest(std::string_view text, const std::string& name) {
     const Json& images = member(preprocessing, "images", where.inside("preprocessing"));
     if (points.is_object()) out.points = point_preprocessing(points, where.inside("preprocessing of points"));
     if (images.is_object()) out.images = image_preprocessing(images, where.inside("preprocessing of images"));
-    if (out.images.has_value() == out.cameras.empty()) fail(where.code, name, ": cameras and their preprocessing disagree");
+    if (out.images.has_value() == out.cameras.empty())
+        fail(where.code, name, ": cameras and their preprocessing disagree");
     read_postprocessing(object_member(json, "postprocessing", where), out, where.inside("postprocessing"));
 
     std::vector<std::string> expected;
     if (out.points) expected.insert(expected.end(), {"points", "lidar_mask"});
     if (out.images) expected.insert(expected.end(), {"images", "image_from_lidar", "camera_mask"});
-    if (expected.empty() || out.inputs != expected) fail(where.code, name, ": 'inputs' are not those that its sensors give");
+    if (expected.empty() || out.inputs != expected)
+        fail(where.code, name, ": 'inputs' are not those that its sensors give");
 
     const Json& limits = object_member(json, "limits", where);
     out.max_points = integer_member(limits, "max_points", where.inside("limits"), 1, MAX_POINTS);

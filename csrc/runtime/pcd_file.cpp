@@ -175,7 +175,8 @@ void read_ascii(std::string_view text, const Header& header, float* out) {
 
 // Values of one field lie `stride` bytes apart, from `offset(field)` on.
 template <typename Offset>
-void read_fields(const std::byte* data, const Header& header, std::size_t row_stride, const Offset& offset, float* out) {
+void read_fields(const std::byte* data, const Header& header, std::size_t row_stride, const Offset& offset,
+                 float* out) {
     const std::array<int, CLOUD_FEATURES> columns = columns_of(header);
     for (int i = 0; i < CLOUD_FEATURES; ++i) {
         if (columns[i] < 0) {
@@ -202,7 +203,8 @@ void decompress_lzf(Bytes in, std::vector<std::byte>& out) {
         const std::size_t control = next();
         if (control < 32) {
             const std::size_t length = control + 1;
-            if (length > in.size() - from || length > out.size() - to) damaged("its compressed data is longer than it says");
+            if (length > in.size() - from || length > out.size() - to)
+                damaged("its compressed data is longer than it says");
             std::memcpy(&out[to], &in[from], length);
             from += length, to += length;
             continue;

@@ -53,10 +53,10 @@ struct perception_runtime {
 
 // What the network takes of one frame, and the memory that is used again for the next.
 struct perception_inputs {
-    std::vector<float> points;                // [P,5]
-    std::vector<std::uint8_t> images;         // [N,3,H,W]
-    std::vector<float> image_from_lidar;      // [N,4,4]
-    std::unique_ptr<bool[]> camera_mask;      // [N]
+    std::vector<float> points;            // [P,5]
+    std::vector<std::uint8_t> images;     // [N,3,H,W]
+    std::vector<float> image_from_lidar;  // [N,4,4]
+    std::unique_ptr<bool[]> camera_mask;  // [N]
     bool lidar_mask = false, ready = false;
     perception_timing timing{};
 
@@ -81,8 +81,8 @@ void check_times(const perception_runtime& runtime, const perception_frame& fram
     for (int i = 0; i < frame.image_count; ++i) {
         const double gap_s = std::abs(frame.images[i].timestamp_s - now_s);
         if (frame.images[i].data != nullptr && gap_s > limit_s) {
-            fail(PERCEPTION_ERROR_TIME_GAP, "camera ", runtime.artifact.manifest.cameras[static_cast<std::size_t>(i)], " is ",
-                 std::to_string(gap_s), " s from the LiDAR, the limit is ", std::to_string(limit_s), " s");
+            fail(PERCEPTION_ERROR_TIME_GAP, "camera ", runtime.artifact.manifest.cameras[static_cast<std::size_t>(i)],
+                 " is ", std::to_string(gap_s), " s from the LiDAR, the limit is ", std::to_string(limit_s), " s");
         }
     }
 }
@@ -90,9 +90,11 @@ void check_times(const perception_runtime& runtime, const perception_frame& fram
 void check_frame(const perception_runtime& runtime, const perception_frame& frame) {
     const std::size_t cameras = runtime.artifact.manifest.cameras.size();
     if (frame.image_count < 0 || static_cast<std::size_t>(frame.image_count) != cameras) {
-        fail(PERCEPTION_ERROR_CAMERAS, "the frame has ", frame.image_count, " cameras, the artifact is made for ", cameras);
+        fail(PERCEPTION_ERROR_CAMERAS, "the frame has ", frame.image_count, " cameras, the artifact is made for ",
+             cameras);
     }
-    if (frame.sweep_count < 0 || (frame.sweep_count > 0 && frame.sweeps == nullptr) || (cameras > 0 && frame.images == nullptr)) {
+    if (frame.sweep_count < 0 || (frame.sweep_count > 0 && frame.sweeps == nullptr) ||
+        (cameras > 0 && frame.images == nullptr)) {
         fail(PERCEPTION_ERROR_ARGUMENT, "sweeps or images of the frame are null, or their count is negative");
     }
     check_times(runtime, frame);
@@ -123,16 +125,19 @@ void prepare_points(const Manifest& manifest, const perception_frame& frame, per
         } else {
             fail(PERCEPTION_ERROR_ARGUMENT, "sweep ", i, " has the unknown format ", sweep.format);
         }
-        merge_sweep({inputs.cloud, static_cast<float>(age_s), i == 0 ? nullptr : sweep.lidar_from_sweep}, how, inputs.points);
+        merge_sweep({inputs.cloud, static_cast<float>(age_s), i == 0 ? nullptr : sweep.lidar_from_sweep}, how,
+                    inputs.points);
     }
     check_count(static_cast<std::int64_t>(inputs.points.size() / POINT_FEATURES), manifest.max_points);
 }
 
 // ---- 3. A camera: its image decoded and brought to the network's size, and the matrix that goes with it.
 
-void prepare_image(const Manifest& manifest, const perception_image& given, std::size_t camera, perception_inputs& inputs) {
+void prepare_image(const Manifest& manifest, const perception_image& given, std::size_t camera,
+                   perception_inputs& inputs) {
     const ImagePreprocessing& how = *manifest.images;
-    const std::size_t pixels = std::size_t{3} * static_cast<std::size_t>(how.rows) * static_cast<std::size_t>(how.columns);
+    const std::size_t pixels =
+        std::size_t{3} * static_cast<std::size_t>(how.rows) * static_cast<std::size_t>(how.columns);
     std::uint8_t* planes = inputs.images.data() + camera * pixels;
     float* matrix = inputs.image_from_lidar.data() + camera * 16;
     inputs.camera_mask[camera] = given.data != nullptr;
@@ -159,8 +164,8 @@ void prepare_image(const Manifest& manifest, const perception_image& given, std:
         } else if (given.format == PERCEPTION_IMAGE_RGB8) {
             const std::int64_t bytes = std::int64_t{3} * claimed.width * claimed.height;
             if (claimed.width < 1 || claimed.height < 1 || static_cast<std::int64_t>(given.bytes) != bytes) {
-                fail(PERCEPTION_ERROR_IMAGE_SIZE, "an image has ", given.bytes, " bytes, which are not ", claimed.width, " x ",
-                     claimed.height, " RGB pixels");
+                fail(PERCEPTION_ERROR_IMAGE_SIZE, "an image has ", given.bytes, " bytes, which are not ", claimed.width,
+                     " x ", claimed.height, " RGB pixels");
             }
             image.width = claimed.width, image.height = claimed.height;
             image.rgb.assign(given.data, given.data + bytes);
@@ -212,7 +217,8 @@ std::vector<at::Tensor> network_inputs(const Manifest& manifest, perception_inpu
     }
     if (manifest.images) {
         const auto cameras = static_cast<std::int64_t>(manifest.cameras.size());
-        out.push_back(at::from_blob(inputs.images.data(), {cameras, 3, manifest.images->rows, manifest.images->columns}, at::kByte));
+        out.push_back(at::from_blob(inputs.images.data(), {cameras, 3, manifest.images->rows, manifest.images->columns},
+                                    at::kByte));
         out.push_back(at::from_blob(inputs.image_from_lidar.data(), {cameras, 4, 4}, at::kFloat));
         out.push_back(at::from_blob(inputs.camera_mask.get(), {cameras}, at::kBool));
     }
@@ -221,7 +227,8 @@ std::vector<at::Tensor> network_inputs(const Manifest& manifest, perception_inpu
 
 void collect(const Manifest& manifest, const std::vector<at::Tensor>& outputs, std::vector<perception_detection>& out) {
     if (outputs.size() != 3) fail(PERCEPTION_ERROR_NETWORK, "the network gave ", outputs.size(), " outputs, not 3");
-    const at::Tensor boxes = outputs[0].contiguous(), scores = outputs[1].contiguous(), labels = outputs[2].contiguous();
+    const at::Tensor boxes = outputs[0].contiguous(), scores = outputs[1].contiguous(),
+                     labels = outputs[2].contiguous();
     const std::int64_t count = scores.numel();
     if (boxes.numel() != count * BOX_NUMBERS || labels.numel() != count || boxes.scalar_type() != at::kFloat ||
         scores.scalar_type() != at::kFloat || labels.scalar_type() != at::kLong) {
@@ -264,14 +271,16 @@ void detect(perception_runtime& runtime, perception_inputs& inputs, perception_r
     std::uint32_t cameras = 0;
     for (std::size_t i = 0; i < manifest.cameras.size(); ++i) cameras |= std::uint32_t{inputs.camera_mask[i]} << i;
     const bool lidar = manifest.points.has_value() && inputs.lidar_mask;
-    result = {inputs.detections.data(), static_cast<std::int32_t>(inputs.detections.size()), lidar, cameras, inputs.timing};
+    result = {inputs.detections.data(), static_cast<std::int32_t>(inputs.detections.size()), lidar, cameras,
+              inputs.timing};
 }
 
 std::unique_ptr<perception_inputs> new_inputs(const Manifest& manifest) {
     auto inputs = std::make_unique<perception_inputs>();
     const std::size_t cameras = manifest.cameras.size();
     if (manifest.images) {
-        const auto rows = static_cast<std::size_t>(manifest.images->rows), columns = static_cast<std::size_t>(manifest.images->columns);
+        const auto rows = static_cast<std::size_t>(manifest.images->rows),
+                   columns = static_cast<std::size_t>(manifest.images->columns);
         inputs->images.resize(cameras * 3 * rows * columns);
     }
     inputs->image_from_lidar.resize(cameras * 16);
@@ -309,7 +318,8 @@ perception_status guarded(bool arguments, const Work& work) {
 
 }  // namespace
 
-perception_status perception_create(const char* directory, const perception_options* options, perception_runtime** runtime) {
+perception_status perception_create(const char* directory, const perception_options* options,
+                                    perception_runtime** runtime) {
     return guarded(directory != nullptr && runtime != nullptr, [&] {
         *runtime = nullptr;
         const perception_options chosen = options != nullptr ? *options : perception_options{};
@@ -317,7 +327,8 @@ perception_status perception_create(const char* directory, const perception_opti
             fail(PERCEPTION_ERROR_ARGUMENT, "network_threads must be 0 or more, input_threads from 0 to 64");
         }
         std::unique_ptr<perception_runtime> made(new perception_runtime{
-            load_artifact(directory), Workers(chosen.input_threads > 0 ? chosen.input_threads : 2), chosen.network_threads});
+            load_artifact(directory), Workers(chosen.input_threads > 0 ? chosen.input_threads : 2),
+            chosen.network_threads});
         made->own_inputs = new_inputs(made->artifact.manifest);
         *runtime = made.release();
     });
@@ -332,15 +343,19 @@ perception_status perception_inputs_create(perception_runtime* runtime, percepti
 
 void perception_inputs_destroy(perception_inputs* inputs) { delete inputs; }
 
-perception_status perception_prepare(perception_runtime* runtime, perception_inputs* inputs, const perception_frame* frame) {
-    return guarded(runtime != nullptr && inputs != nullptr && frame != nullptr, [&] { prepare(*runtime, *inputs, *frame); });
+perception_status perception_prepare(perception_runtime* runtime, perception_inputs* inputs,
+                                     const perception_frame* frame) {
+    return guarded(runtime != nullptr && inputs != nullptr && frame != nullptr,
+                   [&] { prepare(*runtime, *inputs, *frame); });
 }
 
 perception_status perception_detect(perception_runtime* runtime, perception_inputs* inputs, perception_result* result) {
-    return guarded(runtime != nullptr && inputs != nullptr && result != nullptr, [&] { detect(*runtime, *inputs, *result); });
+    return guarded(runtime != nullptr && inputs != nullptr && result != nullptr,
+                   [&] { detect(*runtime, *inputs, *result); });
 }
 
-perception_status perception_infer(perception_runtime* runtime, const perception_frame* frame, perception_result* result) {
+perception_status perception_infer(perception_runtime* runtime, const perception_frame* frame,
+                                   perception_result* result) {
     return guarded(runtime != nullptr && frame != nullptr && result != nullptr, [&] {
         const std::lock_guard lock(runtime->infer);
         prepare(*runtime, *runtime->own_inputs, *frame);

@@ -6,16 +6,16 @@
  *     if (perception_infer(runtime, &frame, &result) == PERCEPTION_OK) use(result.detections, result.detection_count);
  *     perception_destroy(runtime);
  *
- * Frames and units: LiDAR frame (x right, y forward, z up as nuScenes mounts it), metres, radians, seconds. Matrices are
- * row-major and named target_from_source.
+ * Frames and units: LiDAR frame (x right, y forward, z up as nuScenes mounts it), metres, radians, seconds. Matrices
+ * are row-major and named target_from_source.
  *
  * Errors: every call returns a code; perception_last_error() has the message of the calling thread's last failed call.
  * After an error the runtime is as before the call: the next good frame works.
  *
  * Threads: a runtime may be used from several threads. perception_prepare may run on one thread, into one
- * perception_inputs, while perception_detect runs on another thread from another: that is how decoding overlaps with the
- * network. Calls of one of these functions on one runtime wait for each other. One perception_inputs must not be in two
- * calls at once.
+ * perception_inputs, while perception_detect runs on another thread from another: that is how decoding overlaps with
+ * the network. Calls of one of these functions on one runtime wait for each other. One perception_inputs must not be in
+ * two calls at once.
  */
 #ifndef PERCEPTION_H
 #define PERCEPTION_H
@@ -75,18 +75,18 @@ typedef struct perception_sweep {
 typedef struct perception_image {
     const uint8_t* data;
     size_t bytes;
-    int32_t format;              /* perception_image_format */
-    int32_t width, height;       /* of the recorded image, which the calibration is for (px) */
-    double timestamp_s;          /* NaN: unknown, not checked */
+    int32_t format;               /* perception_image_format */
+    int32_t width, height;        /* of the recorded image, which the calibration is for (px) */
+    double timestamp_s;           /* NaN: unknown, not checked */
     double camera_from_lidar[16]; /* at the two sensors' own times, the vehicle's motion between them included */
-    double intrinsics[9];        /* px; integer coordinates are pixel centres */
+    double intrinsics[9];         /* px; integer coordinates are pixel centres */
 } perception_image;
 
 typedef struct perception_frame {
-    double timestamp_s;              /* of the key sweep (without LiDAR: of the frame); NaN: unknown, not checked */
-    const perception_sweep* sweeps;  /* the key sweep, then older ones, newest first; the manifest says which are used */
-    int32_t sweep_count;             /* 0: the LiDAR is missing */
-    const perception_image* images;  /* one per camera of the manifest, in its order */
+    double timestamp_s;             /* of the key sweep (without LiDAR: of the frame); NaN: unknown, not checked */
+    const perception_sweep* sweeps; /* the key sweep, then older ones, newest first; the manifest says which are used */
+    int32_t sweep_count;            /* 0: the LiDAR is missing */
+    const perception_image* images; /* one per camera of the manifest, in its order */
     int32_t image_count;
 } perception_frame;
 

@@ -101,7 +101,8 @@ class Benchmark {
   public:
     void add(const FrameOutcome& outcome) {
         const perception_timing& timing = outcome.result.timing;
-        const double values[] = {outcome.read_ms, timing.points_ms, timing.images_ms, timing.network_ms, outcome.total_ms};
+        const double values[] = {outcome.read_ms, timing.points_ms, timing.images_ms, timing.network_ms,
+                                 outcome.total_ms};
         for (std::size_t i = 0; i < std::size(values); ++i) stages_[i].add(values[i]);
         if (++frames_ == WARM_UP) start_ = std::chrono::steady_clock::now(), start_mib_ = resident_mib();
     }
@@ -112,13 +113,14 @@ class Benchmark {
         if (frames_ <= WARM_UP) return;
         const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
         std::printf("%.1f frames/s over %lld frames; resident memory %.1f MiB after %d frames, %.1f MiB at the end\n",
-                    static_cast<double>(frames_ - WARM_UP) / seconds, static_cast<long long>(frames_), start_mib_, WARM_UP,
-                    resident_mib());
+                    static_cast<double>(frames_ - WARM_UP) / seconds, static_cast<long long>(frames_), start_mib_,
+                    WARM_UP, resident_mib());
     }
 
   private:
     static constexpr int WARM_UP = 10;
-    std::array<Latency, 5> stages_{Latency("read"), Latency("points"), Latency("images"), Latency("network"), Latency("total")};
+    std::array<Latency, 5> stages_{Latency("read"), Latency("points"), Latency("images"), Latency("network"),
+                                   Latency("total")};
     std::int64_t frames_ = 0;
     std::chrono::steady_clock::time_point start_;
     double start_mib_ = 0;
@@ -136,7 +138,8 @@ int run(const Arguments& arguments) {
     const Manifest manifest = read_manifest(arguments.artifact);
     const FrameFolder folder(arguments.folder, manifest.cameras);
     perception_runtime* made = nullptr;
-    if (const auto status = perception_create(arguments.artifact.c_str(), &arguments.options, &made); status != PERCEPTION_OK) {
+    if (const auto status = perception_create(arguments.artifact.c_str(), &arguments.options, &made);
+        status != PERCEPTION_OK) {
         throw Error(status, perception_last_error());
     }
     const std::unique_ptr<perception_runtime, decltype(&perception_destroy)> runtime(made, perception_destroy);
@@ -156,17 +159,20 @@ int run(const Arguments& arguments) {
                      const bool ok = outcome.status == PERCEPTION_OK;
                      ++(ok ? good : bad);
                      if (!ok) {
-                         std::cerr << outcome.frame.stem << ": " << perception_status_name(outcome.status) << ": " << outcome.message << std::endl;
+                         std::cerr << outcome.frame.stem << ": " << perception_status_name(outcome.status) << ": "
+                                   << outcome.message << std::endl;
                          lines << error_line(outcome.frame.stem, outcome.status, outcome.message) << std::endl;
                      } else if (arguments.benchmark) {
                          benchmark.add(outcome);
                      } else {
-                         lines << detections_line(outcome.frame, outcome.result, outcome.read_ms, manifest) << std::endl;
+                         lines << detections_line(outcome.frame, outcome.result, outcome.read_ms, manifest)
+                               << std::endl;
                      }
                      if (arguments.frames > 0 && good + bad >= arguments.frames) stop = true;
                  });
     if (arguments.benchmark) benchmark.print();
-    std::cerr << good << " frames, " << bad << " with errors, " << source->dropped() << " dropped for newer ones" << std::endl;
+    std::cerr << good << " frames, " << bad << " with errors, " << source->dropped() << " dropped for newer ones"
+              << std::endl;
     if (!lines.flush()) fail(PERCEPTION_ERROR_FILE, "the results could not be written");
     return bad == 0 ? 0 : 1;
 }

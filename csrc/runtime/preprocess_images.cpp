@@ -80,26 +80,44 @@ void resize(const Image& image, const PixelAffine& affine, const ImagePreprocess
             if (row_inside && column.pixel >= 0 && column.pixel + 1 < image.width) {
                 const std::uint8_t* p = image.rgb.data() + row.pixel * stride + 3 * column.pixel;
                 for (int c = 0; c < 3; ++c) {
-                    const int upper = p[c] * left + p[c + 3] * right, lower = p[stride + c] * left + p[stride + c + 3] * right;
+                    const int upper = p[c] * left + p[c + 3] * right,
+                              lower = p[stride + c] * left + p[stride + c + 3] * right;
                     out[c * plane] = static_cast<std::uint8_t>((upper * above + lower * below + 512) >> 10);
                 }
                 continue;
             }
             for (int c = 0; c < 3; ++c) {
-                const int upper = pixel(column.pixel, row.pixel, c) * left + pixel(column.pixel + 1, row.pixel, c) * right;
-                const int lower = pixel(column.pixel, row.pixel + 1, c) * left + pixel(column.pixel + 1, row.pixel + 1, c) * right;
+                const int upper =
+                    pixel(column.pixel, row.pixel, c) * left + pixel(column.pixel + 1, row.pixel, c) * right;
+                const int lower =
+                    pixel(column.pixel, row.pixel + 1, c) * left + pixel(column.pixel + 1, row.pixel + 1, c) * right;
                 out[c * plane] = static_cast<std::uint8_t>((upper * above + lower * below + 512) >> 10);
             }
         }
     }
 }
 
-Matrix4 image_from_lidar(int factor, const PixelAffine& affine, const double* intrinsics, const double* camera_from_lidar) {
+Matrix4 image_from_lidar(int factor, const PixelAffine& affine, const double* intrinsics,
+                         const double* camera_from_lidar) {
     // A pixel of the reduced image has its centre where the centre of the factor x factor pixels was.
     const double scale = 1.0 / factor, shift = (1.0 / factor - 1.0) / 2.0;
     const Matrix4 aug = product(as_matrix(affine), as_matrix({scale, shift, shift}));
-    const Matrix4 k{intrinsics[0], intrinsics[1], intrinsics[2], 0, intrinsics[3], intrinsics[4], intrinsics[5], 0,
-                    intrinsics[6], intrinsics[7], intrinsics[8], 0, 0, 0, 0, 1};
+    const Matrix4 k{intrinsics[0],
+                    intrinsics[1],
+                    intrinsics[2],
+                    0,
+                    intrinsics[3],
+                    intrinsics[4],
+                    intrinsics[5],
+                    0,
+                    intrinsics[6],
+                    intrinsics[7],
+                    intrinsics[8],
+                    0,
+                    0,
+                    0,
+                    0,
+                    1};
     Matrix4 pose{};
     std::copy_n(camera_from_lidar, 16, pose.begin());
     return product(aug, product(k, pose));

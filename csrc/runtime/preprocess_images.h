@@ -24,7 +24,9 @@ PixelAffine fit(ImageSize decoded, const ImagePreprocessing& target);
 // Writes the network's image as planes [3,rows,columns]; black where the target reaches past the image.
 void resize(const Image& image, const PixelAffine& affine, const ImagePreprocessing& target, std::uint8_t* planes);
 
-// (recorded pixels -> network's pixels) * intrinsics * camera_from_lidar, for an image reduced by `factor` when decoded.
-Matrix4 image_from_lidar(int factor, const PixelAffine& affine, const double* intrinsics, const double* camera_from_lidar);
+// (recorded pixels -> network's pixels) * intrinsics * camera_from_lidar, for an image reduced by `factor` when
+// decoded.
+Matrix4 image_from_lidar(int factor, const PixelAffine& affine, const double* intrinsics,
+                         const double* camera_from_lidar);
 
 }  // namespace perception::runtime

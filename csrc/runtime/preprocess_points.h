@@ -10,7 +10,8 @@ namespace perception::runtime {
 
 constexpr int POINT_FEATURES = 5;  // x y z (m), intensity, age (s)
 
-// A sweep's points [count,4] in its own frame, its age before the key sweep, and where its frame lies in the key sweep's.
+// A sweep's points [count,4] in its own frame, its age before the key sweep, and where its frame lies in the key
+// sweep's.
 struct Sweep {
     std::span<const float> points;
     float age_s;

@@ -1,5 +1,5 @@
-/* The C interface from C: c_interface ARTIFACT IMAGE. Every kind of bad frame gives its code and a message, and the good
- * frame after it gives what it gave before. IMAGE is a JPEG or PNG of WIDTH x HEIGHT. */
+/* The C interface from C: c_interface ARTIFACT IMAGE. Every kind of bad frame gives its code and a message, and the
+ * good frame after it gives what it gave before. IMAGE is a JPEG or PNG of WIDTH x HEIGHT. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -60,13 +60,15 @@ static void good(int line) {
     check(perception_infer(runtime, &frame, &result) == PERCEPTION_OK, "the good frame", line);
     if (expected_detections < 0) expected_detections = result.detection_count;
     check(result.detection_count == expected_detections, "as many detections as ever", line);
-    check(result.lidar_used == 1 && result.cameras_used == (1u << perception_camera_count(runtime)) - 1, "all sensors used", line);
+    check(result.lidar_used == 1 && result.cameras_used == (1u << perception_camera_count(runtime)) - 1,
+          "all sensors used", line);
 }
 
 static void refused(perception_status code, const char* word, int line) {
     perception_result result;
     const perception_status got = perception_infer(runtime, &frame, &result);
-    if (got != code) fprintf(stderr, "line %d: %s instead of %s\n", line, perception_status_name(got), perception_status_name(code));
+    if (got != code)
+        fprintf(stderr, "line %d: %s instead of %s\n", line, perception_status_name(got), perception_status_name(code));
     check(got == code, "the code", line);
     check(strstr(perception_last_error(), word) != NULL, word, line);
     good(line);
@@ -164,7 +166,8 @@ static void missing_sensors(void) {
 static void two_frames_at_once(void) {
     perception_inputs *first = NULL, *second = NULL;
     perception_result result;
-    CHECK(perception_inputs_create(runtime, &first) == PERCEPTION_OK && perception_inputs_create(runtime, &second) == PERCEPTION_OK);
+    CHECK(perception_inputs_create(runtime, &first) == PERCEPTION_OK &&
+          perception_inputs_create(runtime, &second) == PERCEPTION_OK);
     CHECK(perception_detect(runtime, first, &result) == PERCEPTION_ERROR_ARGUMENT);
     make_good();
     CHECK(perception_prepare(runtime, first, &frame) == PERCEPTION_OK);

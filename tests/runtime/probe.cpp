@@ -1,7 +1,7 @@
 // The runtime's readers from the command line, so that a test can compare what they give with another implementation:
-//   probe image FILE ROWS COLUMNS LEAST_ROWS LEAST_COLUMNS SCALE CROP_X CROP_Y   planes [3,ROWS,COLUMNS], then 16 double
-//   probe rows FILE FEATURES MOST | probe pcd FILE MOST                          points [P,4] float32
-//   probe sha256 FILE | probe manifest FILE | probe frame CALIBRATION FRAME      one line, or nothing
+//   probe image FILE ROWS COLUMNS LEAST_ROWS LEAST_COLUMNS SCALE CROP_X CROP_Y   planes [3,ROWS,COLUMNS], then 16
+//   double probe rows FILE FEATURES MOST | probe pcd FILE MOST                          points [P,4] float32 probe
+//   sha256 FILE | probe manifest FILE | probe frame CALIBRATION FRAME      one line, or nothing
 // A refused input ends it with the error's code, and its message on standard error.
 #include <cstdio>
 #include <cstdlib>
@@ -33,8 +33,8 @@ void write(const void* data, std::size_t count) { std::fwrite(data, 1, count, st
 
 void image(char** argument) {
     const std::string file = read(argument[0]);
-    ImagePreprocessing how{std::atoi(argument[1]), std::atoi(argument[2]), std::nullopt, std::atof(argument[5]),
-                           std::atof(argument[6]), std::atof(argument[7])};
+    ImagePreprocessing how{std::atoi(argument[1]), std::atoi(argument[2]), std::nullopt,
+                           std::atof(argument[5]), std::atof(argument[6]), std::atof(argument[7])};
     if (std::atoi(argument[3]) > 0) how.decode_min_hw = {std::atoi(argument[3]), std::atoi(argument[4])};
     const int factor = reduction(read_image_size(bytes(file)), how.decode_min_hw);
     Image image;
@@ -42,7 +42,8 @@ void image(char** argument) {
     read_image(bytes(file), factor, image, spare);
     const PixelAffine affine = fit({image.width, image.height}, how);
     resize(image, affine, how, planes.data());
-    const double k[9] = {500, 0, 320, 0, 510, 240, 0, 0, 1}, pose[16] = {1, 0, 0, 0.5, 0, 0, -1, 0.25, 0, 1, 0, -1, 0, 0, 0, 1};
+    const double k[9] = {500, 0, 320, 0, 510, 240, 0, 0, 1},
+                 pose[16] = {1, 0, 0, 0.5, 0, 0, -1, 0.25, 0, 1, 0, -1, 0, 0, 0, 1};
     const Matrix4 matrix = image_from_lidar(factor, affine, k, pose);
     write(planes.data(), planes.size());
     write(matrix.data(), sizeof(matrix));
@@ -55,7 +56,8 @@ void run(const std::string& command, int count, char** argument) {
         const std::string file = read(argument[0]);
         std::vector<float> points;
         const std::int64_t most = std::atoll(argument[count - 1]);
-        command == "rows" ? read_rows(bytes(file), std::atoi(argument[1]), most, points) : read_pcd(bytes(file), most, points);
+        command == "rows" ? read_rows(bytes(file), std::atoi(argument[1]), most, points)
+                          : read_pcd(bytes(file), most, points);
         write(points.data(), points.size() * sizeof(float));
     } else if (command == "sha256" && count == 1) {
         const std::string file = read(argument[0]);
