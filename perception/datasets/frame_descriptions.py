@@ -11,14 +11,51 @@ Every member may be absent. A program that watches the folder takes the file as 
 """
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from perception.datasets.info_files import POINT_FEATURES
 from perception.geometry import invert
 
 _OWN = {"camera_from_lidar": "lidar2cam", "intrinsics": "cam2img", "width": "width", "height": "height"}
+
+
+def write_folder(folder: Path, frames: Iterable[dict[str, Any]], cameras: list[str]) -> None:
+    """Write frames, as `read_frames` gives them, into a new folder: links to their files, and a description of each.
+
+    Args:
+        cameras: those that the folder's calibration.json names; images of others are left out.
+    """
+    frames = list(frames)
+    every = {name: image for frame in reversed(frames) for name, image in frame["images"].items()}
+    placeholder = next(iter(every.values()), None)
+    (folder / "frames").mkdir(parents=True)
+    (folder / "lidar").mkdir(exist_ok=True)
+    calibration = {}
+    for name in cameras:
+        (folder / name).mkdir()
+        # A camera that no frame has still needs a calibration, which then is not used.
+        image = every.get(name, placeholder)
+        calibration[name] = {
+            "camera_from_lidar": np.asarray(image["lidar2cam"]).tolist() if image else np.eye(4).tolist(),
+            "intrinsics": np.asarray(image["cam2img"])[:3, :3].tolist() if image else np.eye(3).tolist(),
+            "width": image["width"] if image else 1,
+            "height": image["height"] if image else 1,
+        }
+    content = {"cameras": calibration, "point_features": POINT_FEATURES}
+    (folder / "calibration.json").write_text(json.dumps(content), encoding="utf-8")
+    for frame in frames:
+        stem = frame["token"]
+        description = json.dumps(describe(frame))
+        (folder / "frames" / f"{stem}.json").write_text(description, encoding="utf-8")
+        if (cloud := frame["lidar_points"]["lidar_path"]) is not None:
+            _link(folder / "lidar" / f"{stem}.bin", cloud)
+        for name, image in frame["images"].items():
+            if name in cameras:
+                _link(folder / name / f"{stem}{Path(image['img_path']).suffix}", image["img_path"])
 
 
 def describe(frame: dict[str, Any]) -> dict[str, Any]:
@@ -94,3 +131,7 @@ def _matrix(rows: Any) -> np.ndarray:
     if not np.allclose(matrix[:3, :3] @ matrix[:3, :3].T, np.eye(3), atol=1e-3):
         raise ValueError("a pose is not a rotation and a translation")
     return matrix
+
+
+def _link(path: Path, target: str | Path) -> None:
+    path.symlink_to(Path(target).resolve())

@@ -9,16 +9,16 @@ from __future__ import annotations
 import json
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from perception.datasets.frame_descriptions import describe
+from perception.datasets.frame_descriptions import write_folder
 from perception.datasets.frames import read_frames
-from perception.datasets.info_files import POINT_FEATURES, read_info_file, resolve_entry
+from perception.datasets.info_files import read_info_file, resolve_entry
 from perception.datasets.sensor_files import read_points
 from perception.datasets.transforms import LoadCameras
 from perception.engine.inference import Detector
@@ -143,37 +143,6 @@ def load_frames(data: str | Path) -> list[Frame]:
     return entries
 
 
-def write_folder(folder: Path, frames: Iterable[Frame], cameras: list[str]) -> None:
-    """Frames in the folder convention: links to their files, and a description of each."""
-    frames = list(frames)
-    every = {name: image for frame in reversed(frames) for name, image in frame["images"].items()}
-    placeholder = next(iter(every.values()), None)
-    (folder / "frames").mkdir(parents=True)
-    (folder / "lidar").mkdir(exist_ok=True)
-    calibration = {}
-    for name in cameras:
-        (folder / name).mkdir()
-        # A camera that no frame has still needs a calibration, which then is not used.
-        image = every.get(name, placeholder)
-        calibration[name] = {
-            "camera_from_lidar": np.asarray(image["lidar2cam"]).tolist() if image else np.eye(4).tolist(),
-            "intrinsics": np.asarray(image["cam2img"])[:3, :3].tolist() if image else np.eye(3).tolist(),
-            "width": image["width"] if image else 1,
-            "height": image["height"] if image else 1,
-        }
-    content = {"cameras": calibration, "point_features": POINT_FEATURES}
-    (folder / "calibration.json").write_text(json.dumps(content), encoding="utf-8")
-    for frame in frames:
-        stem = frame["token"]
-        description = json.dumps(describe(frame))
-        (folder / "frames" / f"{stem}.json").write_text(description, encoding="utf-8")
-        if (cloud := frame["lidar_points"]["lidar_path"]) is not None:
-            _link(folder / "lidar" / f"{stem}.bin", cloud)
-        for name, image in frame["images"].items():
-            if name in cameras:
-                _link(folder / name / f"{stem}{Path(image['img_path']).suffix}", image["img_path"])
-
-
 def run_program(program: str | Path, artifact: str | Path, folder: Path, *options: str) -> dict[str, dict[str, Any]]:
     """The program's line for every frame, by name. Raises ValueError with its message when it fails."""
     command = [str(program), str(artifact), str(folder), *options]
@@ -228,10 +197,6 @@ def _random_cloud(frame: Frame, folder: Path, count: int) -> Path:
     path.parent.mkdir(exist_ok=True)
     points.astype(np.float32).tofile(path)
     return path
-
-
-def _link(path: Path, target: str | Path) -> None:
-    path.symlink_to(Path(target).resolve())
 
 
 def _spread(frames: list[Frame], limit: int | None) -> list[Frame]:

@@ -14,11 +14,12 @@ CONFIG = """
 from mmengine.config import read_base
 
 with read_base():
-    from configs.demo_fusion import *
+    from .configs.demo_fusion import *
 
 grid.update(cell_m=(1.6, 1.6, 8.0))
 image_hw = (64, 160)
 network = model["network"]
+model["loss"].update(grid=grid)
 network["lidar"]["voxel_encoder"].update(grid=grid, channels=(16, 16))
 network["lidar"]["backbone"].update(in_channels=16, channels=16, heads=2, hidden=32, blocks=1, grid=(1, 64, 64))
 network["camera"]["backbone"].update(base_channels=8)

@@ -12,7 +12,8 @@ import cv2
 import numpy as np
 import pytest
 
-from perception.engine.verify_export import load_frames, run_program, verify, write_folder
+from perception.datasets.frame_descriptions import write_folder
+from perception.engine.verify_export import load_frames, run_program, verify
 from perception.export.manifest import read_manifest
 
 RUNTIME_CODES = {
