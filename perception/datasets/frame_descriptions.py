@@ -29,7 +29,7 @@ def write_folder(folder: Path, frames: Iterable[dict[str, Any]], cameras: list[s
     Args:
         cameras: those that the folder's calibration.json names; images of others are left out.
     """
-    frames = list(frames)
+    frames = [{**f, "images": {n: image for n, image in f["images"].items() if n in cameras}} for f in frames]
     every = {name: image for frame in reversed(frames) for name, image in frame["images"].items()}
     placeholder = next(iter(every.values()), None)
     (folder / "frames").mkdir(parents=True)
@@ -54,8 +54,7 @@ def write_folder(folder: Path, frames: Iterable[dict[str, Any]], cameras: list[s
         if (cloud := frame["lidar_points"]["lidar_path"]) is not None:
             _link(folder / "lidar" / f"{stem}.bin", cloud)
         for name, image in frame["images"].items():
-            if name in cameras:
-                _link(folder / name / f"{stem}{Path(image['img_path']).suffix}", image["img_path"])
+            _link(folder / name / f"{stem}{Path(image['img_path']).suffix}", image["img_path"])
 
 
 def describe(frame: dict[str, Any]) -> dict[str, Any]:
