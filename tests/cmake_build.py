@@ -33,8 +33,9 @@ def run(*command: str | Path) -> str:
     return output
 
 
-def build_sanitized() -> SanitizedBuild:
-    """Build into PERCEPTION_CMAKE_BUILD, else build/csrc-sanitized; what is up to date is kept."""
+def build_sanitized(*targets: str) -> SanitizedBuild:
+    """Build these targets (without any, all) into PERCEPTION_CMAKE_BUILD, else build/csrc-sanitized; what is up to date
+    is kept."""
     search = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     cmake, ctest, ninja = (shutil.which(tool, path=search) for tool in ("cmake", "ctest", "ninja"))
     if cmake is None or ctest is None:
@@ -42,5 +43,6 @@ def build_sanitized() -> SanitizedBuild:
     folder = Path(os.environ.get("PERCEPTION_CMAKE_BUILD", REPOSITORY / "build" / "csrc-sanitized"))
     generator = ["-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={ninja}"] if ninja else []
     run(cmake, "-S", REPOSITORY / "csrc", "-B", folder, "-DPERCEPTION_SANITIZE=ON", *generator)
-    run(cmake, "--build", folder, "--parallel", str(min(os.cpu_count() or 1, 8)))
+    chosen = ["--target", *targets] if targets else []
+    run(cmake, "--build", folder, "--parallel", str(min(os.cpu_count() or 1, 8)), *chosen)
     return SanitizedBuild(folder, ctest)

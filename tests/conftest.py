@@ -4,7 +4,6 @@ import os
 from pathlib import Path
 
 import pytest
-from cmake_build import SanitizedBuild, build_sanitized
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -30,9 +29,3 @@ def tiny_synthetic(tmp_path_factory: pytest.TempPathFactory) -> Path:
     generate_dataroot(root, train_scenes=1, val_scenes=1, keyframes_per_scene=3, seed=7, image_size=(320, 180))
     create_info_files(root, VERSION, out=root, progress=False)
     return root
-
-
-@pytest.fixture(scope="session")
-def sanitized_build() -> SanitizedBuild:
-    """csrc built by CMake under the address and undefined-behaviour sanitizers."""
-    return build_sanitized()

@@ -5,11 +5,16 @@ import shutil
 from pathlib import Path
 
 import pytest
-from cmake_build import SanitizedBuild, run
+from cmake_build import SanitizedBuild, build_sanitized, run
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TESTS = sorted(path.stem for path in (REPOSITORY / "tests" / "csrc").glob("test_*.cpp"))
 TESTS += sorted(f"{path.stem}_on_shim" for path in (REPOSITORY / "tests" / "cuda_shim").glob("test_*.cpp"))
+
+
+@pytest.fixture(scope="module")
+def sanitized_build() -> SanitizedBuild:
+    return build_sanitized()
 
 
 @pytest.mark.parametrize("name", TESTS)
