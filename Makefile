@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export OMP_NUM_THREADS ?= $(shell nproc)
 
-.PHONY: help install build demo real test lint bench clean
+.PHONY: help install build runtime demo real test test-runtime lint bench clean
 .DEFAULT_GOAL := help
 
 help:
@@ -28,6 +28,23 @@ build/extension: .venv/installed $(CSRC)
 
 build: build/extension ## compile csrc into perception/_C.so
 
+# What the runtime decodes images and reads JSON with; installed where that is allowed, named where it is not.
+RUNTIME_PACKAGES := libjpeg62-turbo-dev libpng-dev nlohmann-json3-dev
+RUNTIME_HEADERS := jpeglib.h png.h nlohmann/json.hpp
+build/runtime-packages:
+	@mkdir -p build
+	@for header in $(RUNTIME_HEADERS); do \
+		printf '#include <stdio.h>\n#include <%s>\n' $$header | $(CXX) -x c++ -std=c++20 -fsyntax-only - 2>/dev/null || missing=1; \
+	done; \
+	test -z "$$missing" || (apt-get update -qq && apt-get install -y -qq $(RUNTIME_PACKAGES)) || \
+		{ echo "the runtime needs: sudo apt install $(RUNTIME_PACKAGES)" >&2; exit 1; }
+	@touch $@
+
+runtime: .venv/installed build/runtime-packages ## build the on-vehicle library and perception-run into build/runtime
+	PATH="$(CURDIR)/$(BIN):$$PATH" cmake -S csrc -B build/runtime -G Ninja -DPERCEPTION_RUNTIME=ON -DPERCEPTION_TESTS=OFF \
+		-DCMAKE_PREFIX_PATH=$$($(BIN)/python -c 'import torch; print(torch.utils.cmake_prefix_path)')
+	PATH="$(CURDIR)/$(BIN):$$PATH" cmake --build build/runtime
+
 ONE_FRAME ?= ../shared/nuscenes-one-frame
 
 demo: build ## generate the synthetic data set, train the fused detector, score it, write the report
@@ -46,7 +63,11 @@ lint: .venv/installed ## ruff and mypy (strict on the core)
 	$(BIN)/mypy
 
 test: build lint ## set up, lint, and run every test
+	@$(MAKE) -s build/runtime-packages || echo "tests of the runtime will be skipped" >&2
 	$(BIN)/python -m pytest
+
+test-runtime: build runtime ## export a small network and run it without Python, with good and bad input
+	$(BIN)/python -m pytest tests/runtime
 
 bench: build ## measure every operator on this machine, one table
 	$(BIN)/python benchmarks/run_all.py

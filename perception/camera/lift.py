@@ -173,28 +173,31 @@ class ScaleAwareLift(nn.Module):
         """
         height, width = image_hw[0] // self.stride, image_hw[1] // self.stride
         batch, cameras = image_from_lidar.shape[:2]
-        key = (points[:, 4] == 0).nonzero().flatten()
-        homogeneous = F.pad(points[key, :3], (0, 1), value=1.0)
+        # Every point keeps its place, whether it counts or not: a selection would make the device be waited for, and
+        # the exported network depend on one more size.
+        count = points.shape[0]  # not len, which would fix the number when the network is exported
+        homogeneous = F.pad(points[:, :3], (0, 1), value=1.0)
         # Every point through every camera of the batch, then those of its own sample: no matrix per point.
-        everywhere = (homogeneous @ image_from_lidar[:, :, :3].flatten(0, 2).T).view(len(key), batch, cameras * 3)
-        own = everywhere[torch.arange(len(key), device=points.device), point_batch[key]]
-        uvd = own.view(len(key), cameras, 3)
+        everywhere = (homogeneous @ image_from_lidar[:, :, :3].flatten(0, 2).T).view(count, batch, cameras * 3)
+        own = everywhere.gather(1, point_batch[:, None, None].expand(-1, 1, cameras * 3))
+        uvd = own.view(count, cameras, 3)
         d = uvd[..., 2]
         column = ((uvd[..., 0] / d + 0.5) / self.stride).floor()
         row = ((uvd[..., 1] / d + 0.5) / self.stride).floor()
         bins = ((d - self.near_m) / self.step_m).floor()
-        seen = (d > 0) & (bins >= 0) & (bins < self.depth_bins)
+        seen = (points[:, 4] == 0)[:, None] & (d > 0) & (bins >= 0) & (bins < self.depth_bins)
         seen &= (column >= 0) & (column < width) & (row >= 0) & (row < height)
         camera = torch.arange(cameras, device=points.device).expand_as(d)
-        flat = ((point_batch[key, None] * cameras + camera) * height + row.long()) * width + column.long()
-        # By depth first, then by row: the least number of a cell names both.
-        count = max(len(points), 1)
-        rank = bins.long() * count + key[:, None]
-        none = self.depth_bins * count
-        nearest = torch.full((batch * cameras * height * width,), none, device=points.device)
-        nearest = nearest.scatter_reduce(0, flat[seen], rank[seen], "amin").view(batch, cameras, height, width)
+        flat = ((point_batch[:, None] * cameras + camera) * height + row.long()) * width + column.long()
+        # By depth first, then by row: the least number of a cell names both. One cell more takes what is not seen.
+        radix = count + 1  # positive for an empty cloud too
+        rank = bins.long() * radix + torch.arange(count, device=points.device)[:, None]
+        none, cells = self.depth_bins * radix, batch * cameras * height * width
+        nearest = torch.full((cells + 1,), none, device=points.device)
+        nearest = nearest.scatter_reduce(0, torch.where(seen, flat, cells).flatten(), rank.flatten(), "amin")
+        nearest = nearest[:cells].view(batch, cameras, height, width)
         hit = nearest < none
-        return MeasuredCells(torch.where(hit, nearest // count, -1), torch.where(hit, nearest % count, -1))
+        return MeasuredCells(torch.where(hit, nearest // radix, -1), torch.where(hit, nearest % radix, -1))
 
     def depth_targets(self, measured: MeasuredCells, box_depth: Tensor) -> Tensor:
         """Depth bins to learn, [B,N,h,w] int64: the LiDAR's, else that of the boxes' nearest faces (`box_depths`, m;

@@ -8,6 +8,8 @@ The folder convention, for one frame or a thousand:
     folder/lidar/STEM.bin     float32 rows x y z intensity ... of `point_features` numbers (5 unless it says otherwise);
                               .pcd.bin is the same
     folder/NAME/STEM.jpg      the image of camera NAME at that time (.jpeg and .png too)
+    folder/frames/STEM.json   times, older sweeps and poses of that frame, where they are known
+                              (perception/datasets/frame_descriptions.py)
 
 The LiDAR frame is nuScenes': x right, y forward, z up, about 1.8 m above the ground; intensity is 0..255. A frame may
 lack its cloud or any of its images: the detector goes on without that sensor. Cameras may be any number, of any sizes.
@@ -23,6 +25,7 @@ from typing import Any
 import numpy as np
 
 from perception.datasets.distortion import read_distortion
+from perception.datasets.frame_descriptions import apply_description
 from perception.datasets.info_files import POINT_FEATURES, resolve_entry
 
 _CLOUD_SUFFIXES = (".pcd.bin", ".bin")
@@ -88,7 +91,7 @@ def _folder_frames(folder: Path) -> list[dict[str, Any]]:
     if not stems:
         cameras = ", ".join(calibration["cameras"]) or "none"
         raise FileNotFoundError(f"no frames in {folder}: looked for lidar/*.bin and images of the cameras {cameras}")
-    return [
+    frames = [
         {
             "sample_idx": index,
             "token": stem,
@@ -103,6 +106,7 @@ def _folder_frames(folder: Path) -> list[dict[str, Any]]:
         }
         for index, stem in enumerate(stems)
     ]
+    return [apply_description(frame, folder) for frame in frames]
 
 
 def _read_calibration(path: Path) -> dict[str, Any]:

@@ -21,7 +21,7 @@ MAX_BOXES_PER_SAMPLE = 500  # the challenge's own limit
 MOVING_SPEED_MPS = 0.2  # CenterPoint's nuScenes post-processing
 
 # CenterPoint's rule: a moving object's attribute, and one at rest.
-_MOVING_AND_RESTING = {
+MOVING_AND_RESTING = {
     "car": ("vehicle.moving", "vehicle.parked"),
     "truck": ("vehicle.moving", "vehicle.parked"),
     "bus": ("vehicle.moving", "vehicle.stopped"),
@@ -47,7 +47,7 @@ def attribute_of(class_name: str, speed_mps: float, predicted: int = -1) -> str:
             )
         if ATTRIBUTE_NAMES[predicted] in detection_name_to_rel_attributes(class_name):
             return ATTRIBUTE_NAMES[predicted]
-    moving, resting = _MOVING_AND_RESTING[class_name]
+    moving, resting = MOVING_AND_RESTING[class_name]
     return moving if speed_mps > MOVING_SPEED_MPS else resting
 
 

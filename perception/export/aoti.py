@@ -1,0 +1,75 @@
+"""The network as an AOTInductor package: native code that libtorch runs without Python."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch._inductor import aoti_compile_and_package
+from torch.export import Dim, ExportedProgram
+
+from perception.export.manifest import MANIFEST_NAME, ExportSpec, manifest_of
+from perception.export.vehicle import VehicleNetwork, VehicleShape, example_inputs
+from perception.model import PerceptionNetwork
+
+Precision = Literal["fp32", "bf16"]
+MODEL_NAME = "model.pt2"
+# Freezing folds the norms into the convolutions and lays weights out once. The number of threads is the caller's, not
+# that of the machine that compiles.
+INDUCTOR = {"freezing": True, "cpp.dynamic_threads": True, "aot_inductor.check_lowerbound": False}
+
+
+def export_program(network: PerceptionNetwork, shape: VehicleShape, precision: Precision = "fp32") -> ExportedProgram:
+    """The whole network, decoding included, as one graph in which only the number of points is free.
+
+    The network is put into evaluation mode. bf16 is torch's autocast: convolutions of the camera branch, the decoder
+    and the head; positions, voxels, depths and boxes stay float32.
+    """
+    vehicle = VehicleNetwork(network.eval())
+    inputs = example_inputs(vehicle.input_names, shape)
+    dynamic = tuple(
+        {0: Dim("points", min=0, max=shape.max_points)} if n == "points" else None for n in vehicle.input_names
+    )
+    autocast = torch.autocast("cpu", torch.bfloat16) if precision == "bf16" else nullcontext()
+    with torch.no_grad(), autocast:
+        return torch.export.export(vehicle, inputs, dynamic_shapes={"inputs": dynamic})
+
+
+def write_artifact(
+    network: PerceptionNetwork, spec: ExportSpec, out: str | Path, precision: Precision = "fp32"
+) -> Path:
+    """Compile the network into out/model.pt2 and describe it in out/manifest.json. Returns `out`.
+
+    The folder appears whole or not at all; an artifact that is there already is replaced. Compiling takes minutes and a
+    C++ compiler.
+
+    Raises FileExistsError when `out` exists and is no artifact.
+    """
+    out = Path(out)
+    if out.exists() and any(out.iterdir()) and not (out / MANIFEST_NAME).is_file():
+        raise FileExistsError(f"{out} exists and is no artifact: choose another folder, or remove it")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
+    try:
+        program = export_program(network, spec.shape, precision)
+        with torch.no_grad():
+            aoti_compile_and_package(program, package_path=str(folder / MODEL_NAME), inductor_configs=_options())
+        manifest = manifest_of(VehicleNetwork(network), spec, folder / MODEL_NAME, precision)
+        (folder / MANIFEST_NAME).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+        folder.chmod(0o755)
+        if out.exists():
+            shutil.rmtree(out)
+        os.replace(folder, out)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return out
+
+
+def _options() -> dict[str, Any]:
+    return dict(INDUCTOR)
