@@ -5,6 +5,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from perception.command_line import Parser, run
+
 EXAMPLES = """examples:
   # a detector of tusen-ai/SST; the config's grid says how its point features are scaled
   tools/convert_checkpoint.py sst epoch_12.pth work_dirs/sst.pth --config configs/my_lidar.py \\
@@ -21,15 +23,14 @@ converts only approximately: our networks are given the intensity itself."""
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(__doc__, EXAMPLES)
     commands = parser.add_subparsers(dest="command", required=True, metavar="{sst}")
 
     sst = commands.add_parser(
-        "sst", help="the official SST code (tusen-ai/SST)", description="Convert a checkpoint of tusen-ai/SST (SSTv2).",
-        epilog=SST_NOTES,
-    )  # fmt: skip
+        "sst",
+        help="the official SST code (tusen-ai/SST)",
+        description=f"Convert a checkpoint of tusen-ai/SST (SSTv2).\n\n{SST_NOTES}",
+    )
     sst.add_argument("checkpoint", type=Path, metavar="IN", help="torch checkpoint, or .npz with weights/<name> arrays")
     sst.add_argument("out", type=Path, metavar="OUT", help="checkpoint to write")
     sst.add_argument("--config", type=Path, help="our config that the weights are for; needed for the voxel encoder")
@@ -48,37 +49,40 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     sst.add_argument(
         "--allow-left-over", action="store_true", help="write OUT although weights of IN have no place in it"
     )
+    sst.add_output_options()
     return parser.parse_args(argv)
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Convert; returns the exit status: 0, or 1 for bad input or weights that are left over (named on stderr)."""
-    args = parse_args(argv)
+def body(args: argparse.Namespace) -> dict:
     # Imported here, not above: --help should not wait for torch.
     from perception.engine.convert import modules, read_weights, write_checkpoint
     from perception.engine.convert_sst import convert_sst, lidar_branch
 
-    try:
-        branch = lidar_branch(args.config) if args.config else None
-        points = args.points.split(",") if args.points else None
-        done = convert_sst(
-            read_weights(args.checkpoint), branch, args.prefix, args.drop, points, args.max_intensity
-        )  # fmt: skip
-        for name in done.left_over:
-            print(f"left over: {name}", file=sys.stderr)
-        if done.left_over and not args.allow_left_over:
-            raise ValueError(
-                f"{len(done.left_over)} weights have no place in ours, of {', '.join(modules(done.left_over))}: "
-                "leave modules out with --drop, or go on with --allow-left-over"
-            )
-        write_checkpoint(args.out, done.state, {"converted_from": args.checkpoint.name, "project": "tusen-ai/SST"})
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        print(f"convert_checkpoint: error: {error}", file=sys.stderr)
-        return 1
-    for note in done.notes:
-        print(f"note: {note}")
-    print(f"{len(done.state)} weights -> {args.out} ({len(done.dropped)} dropped, {len(done.left_over)} left over)")
-    return 0
+    branch = lidar_branch(args.config) if args.config else None
+    points = args.points.split(",") if args.points else None
+    done = convert_sst(read_weights(args.checkpoint), branch, args.prefix, args.drop, points, args.max_intensity)
+    for name in done.left_over:
+        print(f"left over: {name}", file=sys.stderr)
+    if done.left_over and not args.allow_left_over:
+        raise ValueError(
+            f"{len(done.left_over)} weights have no place in ours, of {', '.join(modules(done.left_over))}: "
+            "leave modules out with --drop, or go on with --allow-left-over"
+        )
+    write_checkpoint(args.out, done.state, {"converted_from": args.checkpoint.name, "project": "tusen-ai/SST"})
+    counts = {"weights": len(done.state), "dropped": len(done.dropped), "left_over": len(done.left_over)}
+    return {"out": str(args.out), **counts, "notes": done.notes}
+
+
+def show(result: dict) -> str:
+    counts = f"({result['dropped']} dropped, {result['left_over']} left over)"
+    return "\n".join(
+        [*(f"note: {note}" for note in result["notes"]), f"{result['weights']} weights -> {result['out']} {counts}"]
+    )
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Convert; returns the exit status (perception/command_line.py)."""
+    return run(parse_args(argv), body, show)
 
 
 if __name__ == "__main__":
