@@ -90,14 +90,14 @@ class NuScenesReader:
         current = self.get("sample_annotation", token)
         first = self.get("sample_annotation", current["prev"]) if current["prev"] else current
         last = self.get("sample_annotation", current["next"]) if current["next"] else current
-        span_s = 1e-6 * (self._time(last) - self._time(first))
+        span_s = self._time_s(last) - self._time_s(first)
         most_s = _MAX_VELOCITY_SPAN_S * (2 if current["prev"] and current["next"] else 1)
         if first is last or not 0 < span_s <= most_s:
             return np.full(3, np.nan)
         return (np.array(last["translation"]) - np.array(first["translation"])) / span_s
 
-    def _time(self, annotation: Record) -> int:
-        return int(self.get("sample", annotation["sample_token"])["timestamp"])
+    def _time_s(self, annotation: Record) -> float:
+        return 1e-6 * int(self.get("sample", annotation["sample_token"])["timestamp"])
 
     def _read(self, table: str) -> None:
         self._records[table] = {record["token"]: record for record in self._checked(table)}
