@@ -79,7 +79,8 @@ def read_points(path: str | Path, features: int = 5, size_bytes: int | None = No
     """Points [P,features] float32 of a raw file (nuScenes' .pcd.bin: x y z intensity ring). An empty file is no points.
 
     Raises FileNotFoundError; ValueError naming the file when its size is not `size_bytes` where that is known, not
-    whole points or too large, a number is not finite, or a point lies farther away than any LiDAR sees.
+    whole points or too large, a number is not finite, a point lies farther away than any LiDAR sees, or all points are
+    zero.
     """
     if features < 3:
         raise ValueError(f"a point needs at least x y z, got num_pts_feats = {features} for {path}")
@@ -89,6 +90,8 @@ def read_points(path: str | Path, features: int = 5, size_bytes: int | None = No
     bad = int((~np.isfinite(points[:, :4])).any(axis=1).sum())
     if bad:
         raise ValueError(f"LiDAR file holds {bad} points of {len(points)} with NaN or infinity: {path}")
+    if len(points) and not points[:, :3].any():
+        raise ValueError(f"LiDAR file holds nothing but zeros: {path}")
     if len(points) and (farthest := float(np.abs(points[:, :3]).max())) > MAX_COORDINATE_M:
         raise ValueError(f"LiDAR file holds a point {farthest:.3g} m away, which no LiDAR sees: {path}")
     return points

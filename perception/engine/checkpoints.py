@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import re
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,7 @@ def read_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict[str, An
         ValueError: the file is damaged, is no checkpoint, or asks for code to be run.
     """
     try:
+        _check_sums(path)
         content = torch.load(path, map_location=map_location, weights_only=True)
     except FileNotFoundError:
         raise FileNotFoundError(f"checkpoint {path} does not exist") from None
@@ -77,6 +79,20 @@ def read_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict[str, An
     if not isinstance(content, dict):
         raise ValueError(f"checkpoint {path} holds a {type(content).__name__}, not a dictionary")
     return content
+
+
+def _check_sums(path: str | Path) -> None:
+    """Raises ValueError where a part of a checkpoint is not what was written; torch reads past its own checksums.
+
+    Files of before torch 1.6 have none.
+    """
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        if any(part.compress_type != zipfile.ZIP_STORED for part in archive.infolist()):
+            raise ValueError("its parts are compressed, as torch never does")
+        if (damaged := archive.testzip()) is not None:
+            raise ValueError(f"the checksum of {damaged} is wrong")
 
 
 def latest_checkpoint(work_dir: str | Path) -> Path | None:
