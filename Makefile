@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export OMP_NUM_THREADS ?= $(shell nproc)
 
-.PHONY: help install build runtime demo real test test-runtime lint bench clean
+.PHONY: help install build runtime demo real test test-runtime lint docs bench clean
 .DEFAULT_GOAL := help
 
 help:
@@ -61,6 +61,10 @@ lint: .venv/installed ## ruff and mypy (strict on the core)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: .venv/installed ## build the documentation into build/site
+	$(BIN)/python -m pip install -q -c constraints.txt "mkdocs>=1.6,<2"
+	$(BIN)/python -m mkdocs build -q
 
 test: build lint ## set up, lint, and run every test
 	@$(MAKE) -s build/runtime-packages || echo "tests of the runtime will be skipped" >&2

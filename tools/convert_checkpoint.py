@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from perception.command_line import Parser, run
+
 if TYPE_CHECKING:
     from perception.engine.convert import Conversion
 
@@ -29,36 +31,24 @@ EXAMPLES = """examples:
 SST_NOTES = """What a checkpoint does not hold must be the same in your config: window, position_temperature, tau_min,
 dilations and shortcut of the attached convolutions. tanh(intensity), which the official Waymo configs train on,
 converts only approximately: our networks are given the intensity itself."""
+
 TRIDENT_NOTES = """What a checkpoint does not hold must be the same in your config: the backbone's style (mmdet's
 "caffe" weights stride in a bottleneck's first convolution) and the images' mean, deviation and order of colours."""
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    commands = parser.add_subparsers(dest="project", required=True, metavar="{sst,trident}")
-
+    parser = Parser(__doc__, EXAMPLES)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="{sst,trident}")
     sst = commands.add_parser(
-        "sst", help="the official SST code (tusen-ai/SST)", description="Convert a checkpoint of tusen-ai/SST (SSTv2).",
-        epilog=SST_NOTES,
-    )  # fmt: skip
-    sst.add_argument("--config", type=Path, help="our config that the weights are for; needed for the voxel encoder")
-    sst.add_argument(
-        "--points",
-        metavar="NAMES",
-        help="IN's point features in order, of x,y,z,intensity,age,elongation; needed for five",
+        "sst",
+        help="the official SST code (tusen-ai/SST)",
+        description=f"Convert a checkpoint of tusen-ai/SST (SSTv2).\n\n{SST_NOTES}",
     )
-    sst.add_argument(
-        "--max-intensity", type=float, default=255.0, help="IN's intensity where ours is 255 (default: %(default)s)"
-    )
-
     trident = commands.add_parser(
-        "trident", help="ResNet and TridentNet weights of torchvision, mmpretrain and mmdet", epilog=TRIDENT_NOTES,
-        description="Convert a ResNet classifier, or a detector of mmdet, for a camera branch or a 2D detector.",
-    )  # fmt: skip
-    trident.add_argument("--config", type=Path, required=True, help="our config that the weights are for")
-
+        "trident",
+        help="ResNet and TridentNet weights of torchvision, mmpretrain and mmdet",
+        description=f"Convert a ResNet, or a detector of mmdet, for our camera branch or 2D detector.\n\n{TRIDENT_NOTES}",
+    )
     for command in (sst, trident):
         command.add_argument(
             "checkpoint", type=Path, metavar="IN", help="torch checkpoint, or .npz with weights/<name> arrays"
@@ -73,32 +63,35 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         command.add_argument(
             "--allow-left-over", action="store_true", help="write OUT although weights of IN have no place in it"
         )
+        command.add_output_options()
+    sst.add_argument("--config", type=Path, help="our config that the weights are for; needed for the voxel encoder")
+    sst.add_argument(
+        "--points",
+        metavar="NAMES",
+        help="IN's point features in order, of x,y,z,intensity,age,elongation; needed for five",
+    )
+    sst.add_argument(
+        "--max-intensity", type=float, default=255.0, help="IN's intensity where ours is 255 (default: %(default)s)"
+    )
+    trident.add_argument("--config", type=Path, required=True, help="our config that the weights are for")
     return parser.parse_args(argv)
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Convert; returns the exit status: 0, or 1 for bad input or weights that are left over (named on stderr)."""
-    args = parse_args(argv)
+def body(args: argparse.Namespace) -> dict:
     # Imported here, not above: --help should not wait for torch.
     from perception.engine.convert import modules, write_checkpoint
 
-    try:
-        done = from_sst(args) if args.project == "sst" else from_trident(args)
-        for name in done.left_over:
-            print(f"left over: {name}", file=sys.stderr)
-        if done.left_over and not args.allow_left_over:
-            raise ValueError(
-                f"{len(done.left_over)} weights have no place in ours, of {', '.join(modules(done.left_over))}: "
-                "leave modules out with --drop, or go on with --allow-left-over"
-            )
-        write_checkpoint(args.out, done.state, {"converted_from": args.checkpoint.name, "project": args.project})
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        print(f"convert_checkpoint: error: {error}", file=sys.stderr)
-        return 1
-    for note in done.notes:
-        print(f"note: {note}")
-    print(f"{len(done.state)} weights -> {args.out} ({len(done.dropped)} dropped, {len(done.left_over)} left over)")
-    return 0
+    done = from_sst(args) if args.command == "sst" else from_trident(args)
+    for name in done.left_over:
+        print(f"left over: {name}", file=sys.stderr)
+    if done.left_over and not args.allow_left_over:
+        raise ValueError(
+            f"{len(done.left_over)} weights have no place in ours, of {', '.join(modules(done.left_over))}: "
+            "leave modules out with --drop, or go on with --allow-left-over"
+        )
+    write_checkpoint(args.out, done.state, {"converted_from": args.checkpoint.name, "project": args.command})
+    counts = {"weights": len(done.state), "dropped": len(done.dropped), "left_over": len(done.left_over)}
+    return {"out": str(args.out), **counts, "notes": done.notes}
 
 
 def from_sst(args: argparse.Namespace) -> "Conversion":
@@ -119,6 +112,18 @@ def from_trident(args: argparse.Namespace) -> "Conversion":
     state = read_weights(args.checkpoint)
     target, backbone = trident_target(args.config)
     return convert_trident(state, target, backbone, args.prefix, args.drop)
+
+
+def show(result: dict) -> str:
+    counts = f"({result['dropped']} dropped, {result['left_over']} left over)"
+    return "\n".join(
+        [*(f"note: {note}" for note in result["notes"]), f"{result['weights']} weights -> {result['out']} {counts}"]
+    )
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Convert; returns the exit status (perception/command_line.py)."""
+    return run(parse_args(argv), body, show)
 
 
 if __name__ == "__main__":

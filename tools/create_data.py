@@ -1,14 +1,20 @@
 #!/usr/bin/env python3
-"""Make a data set ready for training: info files of a nuScenes dataroot, a database of its objects, a synthetic set."""
+"""Make a data set ready for training: info files of nuScenes or your own frames, objects to paste, a synthetic set."""
 
 import argparse
+import os
 import sys
 import time
 from pathlib import Path
 
+from perception.command_line import Parser, run
+
 EXAMPLES = """examples:
   # info files of nuScenes (the whole set, or v1.0-mini); needs the unpacked archives under --root
-  tools/create_data.py nuscenes --root data/nuscenes --version v1.0-trainval --out data/nuscenes --workers 8
+  tools/create_data.py nuscenes --root data/nuscenes --version v1.0-trainval --out data/nuscenes
+
+  # the same where some files are damaged: it goes on without them and names them in bad_files.json
+  tools/create_data.py nuscenes --root data/nuscenes --version v1.0-trainval --out data/nuscenes --on-bad-data skip
 
   # a synthetic data set in nuScenes' own format, with its info files; no download
   tools/create_data.py synthetic --out data/synthetic --train-scenes 30 --val-scenes 8
@@ -19,15 +25,17 @@ EXAMPLES = """examples:
   # 2D boxes in COCO format: the 3D ones of an info file as its cameras see them, or nuImages' own
   tools/create_data.py coco2d --ann-file data/nuscenes/nuscenes_infos_train.json --out data/nuscenes/coco2d_train.json
   tools/create_data.py nuimages --root data/nuimages --version v1.0-train --out data/nuimages/coco2d_train.json
+
+  # your own clouds, images, calibration and boxes (docs/own_data.md), and KITTI as an example of them
+  tools/create_data.py folder --root my_folder
+  tools/create_data.py kitti --root data/kitti --out data/kitti_frames
 """
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(__doc__, EXAMPLES)
     commands = parser.add_subparsers(
-        dest="command", required=True, metavar="{nuscenes,synthetic,gt-database,coco2d,nuimages}"
+        dest="command", required=True, metavar="{nuscenes,synthetic,gt-database,coco2d,nuimages,folder,kitti}"
     )
 
     nuscenes = commands.add_parser("nuscenes", help="info files of a nuScenes dataroot")
@@ -38,6 +46,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--version", required=True, help="v1.0-trainval, v1.0-mini, v1.0-test, or the name of your own"
     )
     nuscenes.add_argument("--out", type=Path, required=True, help="folder for nuscenes_infos_<split>.json")
+    nuscenes.add_argument(
+        "--on-bad-data", choices=("stop", "skip"), default="stop",
+        help="stop at damaged sensor files, or go on without them and name them (default: %(default)s)",
+    )  # fmt: skip
 
     synthetic = commands.add_parser("synthetic", help="a synthetic dataroot and its info files")
     synthetic.add_argument("--out", type=Path, required=True, help="dataroot to make")
@@ -69,56 +81,80 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     coco2d.add_argument(
         "--min-visibility", type=int, default=2, help="least visibility token, 1 to 4 (default: %(default)s)"
     )
-
     nuimages = commands.add_parser("nuimages", help="nuImages' 2D boxes and masks as a COCO file")
     nuimages.add_argument("--root", type=Path, required=True, help="dataroot: holds samples and the version")
     nuimages.add_argument("--version", required=True, help="v1.0-train, v1.0-val or v1.0-mini")
     nuimages.add_argument("--out", type=Path, required=True, help="COCO file to write")
 
-    for command in (coco2d, nuimages):
-        command.add_argument("--quiet", action="store_true", help="no progress bars, only the result")
+    folder = commands.add_parser("folder", help="info files of your own frames (docs/own_data.md)")
+    folder.add_argument("--root", type=Path, required=True, help="folder of clouds, images, calibration and boxes")
+    folder.add_argument("--out", type=Path, help="folder for infos_train.json and infos_val.json (default: the root)")
+    kitti = commands.add_parser("kitti", help="KITTI's 3D object data set as such a folder, and its info files")
+    kitti.add_argument("--root", type=Path, required=True, help="holds training/{velodyne,image_2,calib,label_2}")
+    kitti.add_argument("--out", type=Path, required=True, help="folder to write")
+    for command in (folder, kitti):
+        command.add_argument(
+            "--val-fraction", type=float, default=0.2, help="held out, where there is no split (default: %(default)s)"
+        )
 
     # LoadSweeps of the full-size configs takes nine; info files list one more.
     for command, sweeps in ((nuscenes, 10), (synthetic, 10), (database, 9)):
         command.add_argument(
             "--sweeps", type=int, default=sweeps, help="previous sweeps per key frame (default: %(default)s)"
         )
-        command.add_argument("--workers", type=int, default=1, help="processes (default: %(default)s)")
-        command.add_argument("--quiet", action="store_true", help="no progress bars, only the result")
+    for command in (nuscenes, synthetic, database, kitti):
+        cores = len(os.sched_getaffinity(0))
+        command.add_argument("--workers", type=int, default=cores, help="processes (default: all cores, %(default)s)")
+    for command in (nuscenes, synthetic, database, coco2d, nuimages, folder, kitti):
+        command.add_output_options()
     return parser.parse_args(argv)
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Run one subcommand; returns the exit status: 0, or 1 for bad input (named on stderr)."""
-    args = parse_args(argv)
-    started_s = time.monotonic()
-    try:
-        make = {"gt-database": make_database, "coco2d": make_coco2d, "nuimages": make_nuimages}
-        written = make.get(args.command, make_infos)(args)
-    except (OSError, ValueError) as error:
-        print(f"create_data: error: {error}", file=sys.stderr)
-        return 1
-    for line in written:
-        print(line)
-    print(f"done in {time.monotonic() - started_s:.1f} s")
-    return 0
 
 
 # Below, imports are in the functions: --help should not wait for numpy, torch and the devkit.
 
 
-def make_infos(args: argparse.Namespace) -> list[str]:
-    """Info files of a dataroot, which is generated first where it is the synthetic one; returns their paths."""
-    from perception.datasets.nuscenes_infos import create_info_files
+def body(args: argparse.Namespace) -> dict:
+    started_s = time.monotonic()
+    makers = {
+        "gt-database": make_database,
+        "coco2d": make_coco2d,
+        "nuimages": make_nuimages,
+        "folder": make_folder,
+        "kitti": make_kitti,
+    }
+    result = makers.get(args.command, make_infos)(args)
+    return {**result, "seconds": round(time.monotonic() - started_s, 1)}
+
+
+def show(result: dict) -> str:
+    lines = [str(path) for path in result["written"]]
+    for key in ("samples", "objects"):
+        if key in result:
+            lines.append(f"{key}: {', '.join(f'{name} {count}' for name, count in result[key].items())}")
+    if bad := result.get("bad_files"):
+        lines.append(f"{bad['count']} bad files were left out; {bad['list']} names them")
+    return "\n".join([*lines, f"done in {result['seconds']} s"])
+
+
+def make_infos(args: argparse.Namespace) -> dict:
+    """Info files of a dataroot, which is generated first where it is the synthetic one."""
+    import json
+
+    from perception.datasets.nuscenes_infos import BAD_FILES, create_info_files
 
     if args.command == "synthetic":
-        args.root, args.version = args.out, make_synthetic(args)
-    written = create_info_files(args.root, args.version, args.out, args.sweeps, args.workers, progress=not args.quiet)
-    return [str(path) for path in written.values()]
+        args.root, args.version, args.on_bad_data = args.out, make_synthetic(args), "stop"
+    written = create_info_files(
+        args.root, args.version, args.out, args.sweeps, args.workers, not args.quiet, args.on_bad_data
+    )
+    result: dict = {"written": [str(path) for path in written.values()]}
+    if args.on_bad_data == "skip" and (path := args.out / BAD_FILES).is_file():
+        result["bad_files"] = {"count": json.loads(path.read_text())["count"], "list": str(path)}
+    return result
 
 
-def make_database(args: argparse.Namespace) -> list[str]:
-    """Cut the objects of an info file out of their frames; returns the database's path and its size."""
+def make_database(args: argparse.Namespace) -> dict:
+    """Cut the objects of an info file out of their frames."""
     from perception.datasets.gt_cutting import create_gt_database
 
     counts = create_gt_database(
@@ -131,25 +167,41 @@ def make_database(args: argparse.Namespace) -> list[str]:
         workers=args.workers,
         progress=not args.quiet,
     )
-    objects = ", ".join(f"{name} {count}" for name, count in sorted(counts.items()))
-    return [str(args.out), f"{sum(counts.values())} objects: {objects}"]
+    return {"written": [str(args.out)], "objects": {"all": sum(counts.values()), **dict(sorted(counts.items()))}}
 
 
-def make_coco2d(args: argparse.Namespace) -> list[str]:
-    """The COCO file of an info file's boxes; returns its path and what is in it."""
+def make_coco2d(args: argparse.Namespace) -> dict:
+    """The COCO file of an info file's boxes."""
     from perception.datasets.coco_from_infos import Drawable, create_coco_file
 
     drawable = Drawable(args.min_visible, args.min_visibility)
     writer = create_coco_file(args.ann_file, args.out, args.root, drawable, progress=not args.quiet)
-    return [str(args.out), writer.summary()]
+    return {"written": [str(args.out), writer.summary()]}
 
 
-def make_nuimages(args: argparse.Namespace) -> list[str]:
-    """The COCO file of a nuImages dataroot; returns its path and what is in it."""
+def make_nuimages(args: argparse.Namespace) -> dict:
+    """The COCO file of a nuImages dataroot."""
     from perception.datasets.coco_from_nuimages import create_coco_file
 
     writer = create_coco_file(args.root, args.version, args.out, progress=not args.quiet)
-    return [str(args.out), writer.summary()]
+    return {"written": [str(args.out), writer.summary()]}
+
+
+def make_folder(args: argparse.Namespace) -> dict:
+    """Info files of a folder of frames."""
+    from perception.datasets.own_frames import create_folder_infos
+
+    made = create_folder_infos(args.root, args.out, args.val_fraction)
+    return {"written": [made["train"], made["val"]], "samples": made["samples"], "objects": made["classes"]}
+
+
+def make_kitti(args: argparse.Namespace) -> dict:
+    """KITTI as a folder of frames, and its info files."""
+    from perception.datasets.kitti import convert_kitti
+
+    convert_kitti(args.root, args.out, args.workers, progress=not args.quiet)
+    args.root, args.out = args.out, None
+    return make_folder(args)
 
 
 def make_synthetic(args: argparse.Namespace) -> str:
@@ -166,6 +218,10 @@ def make_synthetic(args: argparse.Namespace) -> str:
         progress=not args.quiet,
     )
     return VERSION
+
+
+def main(argv: list[str] | None = None) -> int:
+    return run(parse_args(argv), body, show)
 
 
 if __name__ == "__main__":

@@ -1,15 +1,18 @@
 #!/usr/bin/env python
-"""Score a checkpoint with the official nuScenes metric and write its submission file; 2D detectors with COCO's AP."""
+"""Score a checkpoint with the official nuScenes metric and write its submission file."""
 
 import argparse
 import json
 import sys
+
+from perception.command_line import Parser, run
 
 EXAMPLES = """examples:
   tools/test.py configs/demo_fusion.py work_dirs/demo_fusion/latest.pth
   tools/test.py configs/demo_fusion.py work_dirs/demo_fusion/latest.pth --sensors fused lidar_only camera_only
   tools/test.py configs/demo_fusion.py work_dirs/demo_fusion/latest.pth --robustness
   tools/test.py configs/trident_2d_demo.py work_dirs/trident_2d_demo/latest.pth
+  tools/test.py configs/nuscenes_fusion.py work_dirs/fusion/latest.pth --on-bad-data skip --json
 """
 SHOWN = (
     "NDS", "mAP", "mAP_present", "mATE", "mASE", "mAOE", "mAVE", "mAAE",
@@ -17,11 +20,9 @@ SHOWN = (
 )  # fmt: skip
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("config", help="config file (Python)")
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = Parser(__doc__, EXAMPLES)
+    parser.add_argument("config", help="config file (Python code: read it before you run it)")
     parser.add_argument("checkpoint", help="weights, as tools/train.py writes them")
     parser.add_argument("--out", help="folder of results (default: <checkpoint's folder>/test)")
     parser.add_argument(
@@ -34,31 +35,44 @@ def main() -> int:
     parser.add_argument(
         "--robustness", action="store_true", help="score with sensors missing, spoilt, wrongly mounted and late instead"
     )
-    parser.add_argument("--cfg-options", nargs="+", default=[], metavar="KEY=VALUE", help="change values of the config")
+    parser.add_argument(
+        "--on-bad-data", choices=("stop", "skip"), help="stop at a damaged file, or go on without it and name it"
+    )
+    parser.add_config_options()
     parser.add_argument("--launcher", choices=("none", "pytorch", "slurm", "mpi"), default="none")
-    args = parser.parse_args()
+    parser.add_output_options()
+    return parser.parse_args(argv)
 
+
+def body(args: argparse.Namespace) -> dict:
     from pathlib import Path
 
-    from perception.engine.options import parse_options
+    from perception.engine.options import apply_options
     from perception.engine.robustness import measure_robustness
     from perception.engine.run import evaluate, load_config
 
-    try:
-        config = load_config(args.config, parse_options(args.cfg_options))
-        out = args.out or Path(args.checkpoint).parent / "test"
-        if args.robustness:
-            for row in measure_robustness(config, args.checkpoint, out, args.launcher):
-                print(f"{row['name']:36} NDS {row['NDS']:.3f}  mAP {row['mAP']:.3f}  {row['share'] or 0:6.1%}")
-            return 0
-        metrics = evaluate(config, args.checkpoint, out, args.sensors, args.launcher)
-    except (FileNotFoundError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    for name, scores in metrics.items():
-        metrics[name] = {key: scores[key] for key in SHOWN if key in scores and not isinstance(scores[key], dict)}
-    print(json.dumps(metrics, indent=2))
-    return 0
+    config = apply_options(load_config(args.config, args.cfg_options), args)
+    out = args.out or Path(args.checkpoint).parent / "test"
+    if args.robustness:
+        return {"conditions": measure_robustness(config, args.checkpoint, out, args.launcher)}
+    metrics = evaluate(config, args.checkpoint, out, args.sensors, args.launcher)
+    return {
+        name: {key: scores[key] for key in SHOWN if key in scores and not isinstance(scores[key], dict)}
+        for name, scores in metrics.items()
+    }
+
+
+def show(result: dict) -> str:
+    if "conditions" not in result:
+        return json.dumps(result, indent=2)
+    return "\n".join(
+        f"{row['name']:36} NDS {row['NDS']:.3f}  mAP {row['mAP']:.3f}  {row['share'] or 0:6.1%}"
+        for row in result["conditions"]
+    )
+
+
+def main(argv: list[str] | None = None) -> int:
+    return run(parse_args(argv), body, show)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ The folder convention, for one frame or a thousand:
                                "point_features": 5}
     folder/lidar/STEM.bin     float32 rows x y z intensity ... of `point_features` numbers (5 unless it says otherwise);
                               .pcd.bin is the same
+    folder/calibration/STEM.json   the same for one frame, where it differs from frame to frame
     folder/NAME/STEM.jpg      the image of camera NAME at that time (.jpeg and .png too)
     folder/frames/STEM.json   times, older sweeps and poses of that frame, where they are known
                               (perception/datasets/frame_descriptions.py)
@@ -14,7 +15,8 @@ The folder convention, for one frame or a thousand:
 The LiDAR frame is nuScenes': x right, y forward, z up, about 1.8 m above the ground; intensity is 0..255. A frame may
 lack its cloud or any of its images: the detector goes on without that sensor. Cameras may be any number, of any sizes.
 A camera with `distortion` (OpenCV's "brown_conrady" k1 k2 p1 p2 k3 or "fisheye" k1 k2 k3 k4) is straightened when its
-images are loaded; without it they are taken as a pinhole's.
+images are loaded; without it they are taken as a pinhole's. To train on such a folder, see
+perception/datasets/own_frames.py.
 """
 
 import json
@@ -25,6 +27,7 @@ from typing import Any
 import numpy as np
 
 from perception.datasets.distortion import read_distortion
+from perception.datasets.file_size import GIB, refuse_huge
 from perception.datasets.frame_descriptions import apply_description
 from perception.datasets.info_files import POINT_FEATURES, resolve_entry
 
@@ -70,10 +73,10 @@ def frame_inputs(frame: dict[str, Any], pipeline: Callable[[dict[str, Any]], dic
 
 
 def _dataroot_frames(root: Path, version: str) -> list[dict[str, Any]]:
-    from perception.datasets.nuscenes_infos import sample_entry
-    from perception.datasets.nuscenes_tables import open_nuscenes
+    from perception.datasets.nuscenes_entries import sample_entry
+    from perception.datasets.nuscenes_reader import NuScenesReader
 
-    nusc = open_nuscenes(root, version)
+    nusc = NuScenesReader(root, version)
     samples = sorted(nusc.sample, key=lambda sample: sample["timestamp"])
     frames = [sample_entry(nusc, sample["token"], index, sweeps=10) for index, sample in enumerate(samples)]
     for frame in frames:
@@ -84,37 +87,45 @@ def _dataroot_frames(root: Path, version: str) -> list[dict[str, Any]]:
 
 
 def _folder_frames(folder: Path) -> list[dict[str, Any]]:
-    calibration = _read_calibration(folder / "calibration.json")
+    common = _read_calibration(folder / "calibration.json")
     clouds = _files_by_stem(folder / "lidar", _CLOUD_SUFFIXES)
-    images = {name: _files_by_stem(folder / name, _IMAGE_SUFFIXES) for name in calibration["cameras"]}
+    own = {
+        stem: _read_calibration(Path(path)) for stem, path in _files_by_stem(folder / "calibration", (".json",)).items()
+    }
+    names = list(dict.fromkeys(name for calibration in (common, *own.values()) for name in calibration["cameras"]))
+    images = {name: _files_by_stem(folder / name, _IMAGE_SUFFIXES) for name in names}
     stems = sorted(set(clouds).union(*images.values()))
     if not stems:
-        cameras = ", ".join(calibration["cameras"]) or "none"
+        cameras = ", ".join(names) or "none"
         raise FileNotFoundError(f"no frames in {folder}: looked for lidar/*.bin and images of the cameras {cameras}")
-    frames = [
-        {
-            "sample_idx": index,
-            "token": stem,
-            "timestamp": 0.0,
-            "lidar_path": clouds.get(stem),
-            "lidar_points": {"lidar_path": clouds.get(stem), "num_pts_feats": calibration["point_features"]},
-            "images": {
-                name: {"img_path": images[name][stem], **camera}
-                for name, camera in calibration["cameras"].items()
-                if stem in images[name]
-            },
-        }
-        for index, stem in enumerate(stems)
-    ]
+    frames = (_folder_frame(index, stem, own.get(stem, common), clouds, images) for index, stem in enumerate(stems))
     return [apply_description(frame, folder) for frame in frames]
+
+
+def _folder_frame(
+    index: int, stem: str, calibration: dict[str, Any], clouds: dict[str, str], images: dict[str, dict[str, str]]
+) -> dict[str, Any]:
+    return {
+        "sample_idx": index,
+        "token": stem,
+        "timestamp": 0.0,
+        "lidar_path": clouds.get(stem),
+        "lidar_points": {"lidar_path": clouds.get(stem), "num_pts_feats": calibration["point_features"]},
+        "images": {
+            name: {"img_path": images[name][stem], **camera}
+            for name, camera in calibration["cameras"].items()
+            if stem in images[name]
+        },
+    }
 
 
 def _read_calibration(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"no {path}; see perception/datasets/frames.py for what it holds")
+    refuse_huge(path, GIB // 16)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not valid JSON: {error}") from error
     if not isinstance(content, dict) or not isinstance(content.get("cameras"), dict):
         raise ValueError(f"{path} has no 'cameras' (an object of name: calibration; it may be empty)")

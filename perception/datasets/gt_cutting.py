@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from perception.datasets.gt_database import DATABASE_VERSION, INDEX_FILE, POINTS_FILE
+from perception.datasets.gt_database import DATABASE_VERSION, INDEX_FILE, POINTS_FILE, object_checksum
 from perception.datasets.info_files import resolve_entry, stream_info_file
 from perception.datasets.nuscenes_infos import CLASSES
 from perception.datasets.transforms.loading import LoadSweeps
@@ -157,9 +157,12 @@ def _write(folder: Path, header: dict[str, Any], frames: Iterable[_Objects]) -> 
         index.write(json.dumps(header) + "\n")
         for records, points in frames:
             points_file.write(points.data)
+            written = 0
             for record in records:
-                index.write(json.dumps({**record, "first_point": first_point}, allow_nan=False) + "\n")
-                first_point += record["num_points"]
+                row = {**record, "first_point": first_point}
+                row["crc32"] = object_checksum(row, points[written : written + record["num_points"]])
+                index.write(json.dumps(row, allow_nan=False) + "\n")
+                first_point, written = first_point + record["num_points"], written + record["num_points"]
                 counts[record["class"]] += 1
         for file in (points_file, index):
             file.flush()

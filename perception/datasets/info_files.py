@@ -1,26 +1,32 @@
 """Info files: what a data set holds, one entry per key frame, in mmdet3d's v1.1 layout.
 
-Ours are JSON, one sample per line, so that writing streams and a person can look. Those that users have from mmdet3d
+Ours are JSON, one sample per line, so that writing streams and a person can look; the last line has a checksum of those
+before it, so that no damage goes unseen. Those that users have from mmdet3d
 are pickles; they are read by an unpickler that builds numpy arrays and plain containers and refuses everything else.
 """
 
 import json
-import os
 import pickle
-from collections import OrderedDict, deque
+import re
+import zlib
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
+from perception.datasets.file_size import GIB, refuse_huge
 from perception.geometry import invert
+from perception.whole_file import whole_file
 
 INFO_VERSION = "1.1"
 POINT_FEATURES = 5  # a nuScenes point: x y z intensity ring, float32
 # The lines before and after the samples of an info file, by which it can be read one sample at a time.
-_LIST_OPENS, _LIST_CLOSES = '"data_list": [', "]}"
+_LIST_OPENS = '"data_list": ['
+_CLOSING_LINE = re.compile(rb'\](?:, "crc32": "([0-9a-f]{8})")?\}\s*')
 _PICKLES = (".pkl", ".pickle")
+_MAX_BYTES = 16 * GIB  # nuScenes' training set takes less than one
 
 
 def write_info_file(path: str | Path, metainfo: dict[str, Any], samples: Iterable[str]) -> int:
@@ -28,21 +34,20 @@ def write_info_file(path: str | Path, metainfo: dict[str, Any], samples: Iterabl
 
     It appears whole or not at all: it is written beside its place and renamed; an existing one stays until then.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    count = 0
-    try:
-        with open(temporary, "w", encoding="utf-8") as file:
-            file.write('{"metainfo": ' + json.dumps(metainfo, allow_nan=False) + ",\n" + _LIST_OPENS)
-            for count, sample in enumerate(samples, start=1):
-                file.write((",\n" if count > 1 else "\n") + sample)
-            file.write("\n" + _LIST_CLOSES + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    count = checksum = 0
+    with whole_file(path, "wb") as file:
+
+        def write(text: str) -> None:
+            nonlocal checksum
+            line = text.encode()
+            checksum = zlib.crc32(line, checksum)
+            file.write(line)
+
+        write('{"metainfo": ' + json.dumps(metainfo, allow_nan=False) + ",\n" + _LIST_OPENS)
+        for count, sample in enumerate(samples, start=1):
+            write((",\n" if count > 1 else "\n") + sample)
+        write("\n")
+        file.write(f'], "crc32": "{checksum:08x}"}}\n'.encode())
     return count
 
 
@@ -55,6 +60,7 @@ def read_info_file(path: str | Path) -> tuple[dict[str, Any], list[dict[str, Any
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no info file {path}; make it with tools/create_data.py")
+    refuse_huge(path, _MAX_BYTES)
     content = _read_pickle(path) if path.suffix in _PICKLES else _read_json(path)
     if isinstance(content, dict) and "infos" in content:
         raise ValueError(
@@ -63,6 +69,8 @@ def read_info_file(path: str | Path) -> tuple[dict[str, Any], list[dict[str, Any
         )
     if not isinstance(content, dict) or not {"metainfo", "data_list"} <= content.keys():
         raise ValueError(f"{path} is not an info file: it has no 'metainfo' and 'data_list'")
+    if not isinstance(content["metainfo"], dict) or not isinstance(content["data_list"], list):
+        raise ValueError(f"{path} is not an info file: its 'metainfo' or 'data_list' is of another kind")
     return content["metainfo"], content["data_list"]
 
 
@@ -74,13 +82,17 @@ def stream_info_file(path: str | Path) -> tuple[dict[str, Any], int, Iterator[di
     """
     path = Path(path)
     if path.is_file() and path.suffix not in _PICKLES:
+        refuse_huge(path, _MAX_BYTES)
         with open(path, "rb") as file:
             head, opens = file.readline(), file.readline()
             if opens.strip() == _LIST_OPENS.encode() and head.endswith(b",\n"):
-                rest = deque(enumerate(file), maxlen=1)  # the last line, and how many are before it
+                count, checksum, last = -1, zlib.crc32(opens, zlib.crc32(head)), b""
+                for line in file:
+                    count, checksum, last = count + 1, zlib.crc32(last, checksum), line
                 # A file that was cut short is left to the strict reader, which names it.
-                if rest and rest[0][1].strip() == _LIST_CLOSES.encode():
-                    return _line(path, 1, head[:-2] + b"}")["metainfo"], rest[0][0], _stream_samples(path)
+                if closing := _CLOSING_LINE.fullmatch(last):
+                    _check_sum(path, checksum, closing)
+                    return _line(path, 1, head[:-2] + b"}")["metainfo"], count, _stream_samples(path)
     metainfo, samples = read_info_file(path)
     return metainfo, len(samples), iter(samples)
 
@@ -88,7 +100,7 @@ def stream_info_file(path: str | Path) -> tuple[dict[str, Any], int, Iterator[di
 def _stream_samples(path: Path) -> Iterator[dict[str, Any]]:
     with open(path, "rb") as file:
         for number, line in enumerate(file, start=1):
-            if number > 2 and line.strip() != _LIST_CLOSES.encode():
+            if number > 2 and not _CLOSING_LINE.fullmatch(line):
                 yield _line(path, number, line.rstrip(b",\n"))
 
 
@@ -126,7 +138,9 @@ def resolve_entry(info: dict[str, Any], root: str | Path) -> None:
             image[key] = np.array(image[key])
 
 
-def _resolve(path: str, root: str | Path, channel: str) -> str:
+def _resolve(path: str | None, root: str | Path, channel: str) -> str | None:
+    if path is None:  # a frame without that sensor
+        return None
     parts = PurePosixPath(path).parts
     for folder in ("samples", "sweeps"):
         if folder in parts:
@@ -135,17 +149,32 @@ def _resolve(path: str, root: str | Path, channel: str) -> str:
 
 
 def _read_json(path: Path) -> Any:
+    content = path.read_bytes()
+    start = content.rfind(b"\n", 0, -1) + 1
+    if closing := _CLOSING_LINE.fullmatch(content, start):
+        _check_sum(path, zlib.crc32(memoryview(content)[:start]), closing)
     try:
-        return json.loads(path.read_bytes())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        return json.loads(content)
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not valid JSON ({error}); make it anew with tools/create_data.py") from error
+
+
+def _check_sum(path: Path, found: int, closing: re.Match[bytes]) -> None:
+    """Files of before the checksum, and those of mmdet3d, have none."""
+    if closing[1] is not None and int(closing[1], 16) != found:
+        raise ValueError(
+            f"{path} was damaged after it was written (its checksum is wrong); make it anew with tools/create_data.py"
+        )
 
 
 def _read_pickle(path: Path) -> Any:
     try:
         with open(path, "rb") as file:
             return _ArrayUnpickler(file).load()
-    except (pickle.UnpicklingError, EOFError, AttributeError, ImportError, IndexError, TypeError) as error:
+    # Damaged opcodes reach for whatever they meet.
+    except (pickle.UnpicklingError, EOFError, LookupError, ArithmeticError, MemoryError, AttributeError) as error:
+        raise ValueError(f"{path} is refused: {error or type(error).__name__}") from error
+    except (ImportError, TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"{path} is refused: {error or type(error).__name__}") from error
 
 

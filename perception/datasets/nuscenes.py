@@ -1,11 +1,15 @@
 """nuScenes for training and testing: mmdet3d's dataset class, reading our info files or mmdet3d's own."""
 
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from mmengine.logging import print_log
 
+from perception.datasets.bad_data import check_choice
+from perception.datasets.entry_check import check_entry
 from perception.datasets.info_files import POINT_FEATURES, read_info_file, resolve_entry
 from perception.mmcv_ops import install
 
@@ -36,6 +40,8 @@ class NuScenesFusionDataset(NuScenesDataset):
         min_lidar_points: in training, boxes with fewer points in the key sweep are dropped; 0 keeps all.
         use_valid_flag: in training, keep boxes with at least one LiDAR or radar point instead.
         filter_empty_gt: in training, replace a sample that has no box left by a random other one.
+        on_bad_data: "stop", or "skip": entries of the info file that are damaged are left out, named and counted in the
+            log and in `bad_entries`. In testing, the score is then one of fewer samples, and says so.
 
     Raises FileNotFoundError or ValueError naming what is wrong with the info file or the dataroot.
     """
@@ -53,9 +59,12 @@ class NuScenesFusionDataset(NuScenesDataset):
         min_lidar_points: int = 1,
         use_valid_flag: bool = False,
         filter_empty_gt: bool = False,
+        on_bad_data: str = "stop",
         **kwargs: Any,
     ) -> None:
         self.min_lidar_points = min_lidar_points
+        self.on_bad_data = check_choice(on_bad_data)
+        self.bad_entries: list[str] = []
         super().__init__(
             data_root=data_root or "",
             ann_file=str(ann_file),
@@ -89,11 +98,21 @@ class NuScenesFusionDataset(NuScenesDataset):
         self._metainfo["dataroot"] = self.data_root
         self._metainfo["version"] = metainfo.get("version", self._metainfo.get("version"))
         data_list = []
-        for sample in samples:
+        for index, sample in enumerate(samples):
             try:
                 data_list.append(self.parse_data_info(sample))
-            except KeyError as error:
-                raise ValueError(f"{self.ann_file}: sample {sample.get('token')!r} lacks {error}") from error
+            except (KeyError, ValueError, TypeError, AttributeError, IndexError) as error:
+                token = sample.get("token") if isinstance(sample, dict) else None
+                reason = f"lacks {error}" if isinstance(error, KeyError) else f"is damaged: {error}"
+                problem = f"{self.ann_file}: sample {token or index!r} {reason}"
+                if self.on_bad_data == "stop":
+                    raise ValueError(problem) from error
+                self.bad_entries.append(problem)
+        if self.bad_entries:
+            text = f"{len(self.bad_entries)} of {len(samples)} entries are left out, the first: {self.bad_entries[0]}"
+            print_log(text, "current", logging.WARNING)
+        if not data_list:
+            raise ValueError(f"{self.ann_file} has no entry that can be read; the first: {self.bad_entries[0]}")
         return data_list
 
     def get_data_info(self, idx: int) -> dict[str, Any]:
@@ -105,6 +124,7 @@ class NuScenesFusionDataset(NuScenesDataset):
     def parse_data_info(self, info: dict[str, Any]) -> dict[str, Any]:
         """An info entry with absolute paths, matrices as float64 arrays, and boxes as arrays under `ann_info`."""
         resolve_entry(info, self.data_root)
+        check_entry(info)
         info["lidar_path"], info["num_pts_feats"] = info["lidar_points"]["lidar_path"], POINT_FEATURES
         if not self.test_mode or self.load_eval_anns:
             info["eval_ann_info" if self.test_mode else "ann_info"] = self.parse_ann_info(info)

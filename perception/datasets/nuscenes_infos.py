@@ -4,31 +4,32 @@ Transforms keep mmdet3d's names here, since this is its format: `lidar2cam` is c
 two sensors' times included. Paths are relative to the dataroot, which `metainfo` records.
 """
 
+import hashlib
 import json
-import math
 import multiprocessing
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from nuscenes import NuScenes
 from nuscenes.eval.detection.constants import ATTRIBUTE_NAMES
 from nuscenes.eval.detection.utils import category_to_detection_name
 from tqdm import tqdm
 
-from perception.datasets.distortion import read_distortion
+from perception.datasets.bad_data import check_choice
+from perception.datasets.file_check import SensorFile, bad_files, describe
 from perception.datasets.info_files import INFO_VERSION, POINT_FEATURES, write_info_file
-from perception.datasets.nuscenes_tables import open_nuscenes, splits_of
-from perception.geometry import box_from_global, invert, rigid
+from perception.datasets.nuscenes_entries import CLASSES, sample_entry
+from perception.datasets.nuscenes_reader import NuScenesReader
+from perception.datasets.nuscenes_tables import TABLES, check_dataroot, splits_of
+from perception.evaluation.json_file import write_json
+from perception.whole_file import whole_file
 
-# mmdet3d's order of the classes: labels in the info files are places in it.
-CLASSES = (
-    "car", "truck", "trailer", "bus", "construction_vehicle", "bicycle", "motorcycle", "pedestrian", "traffic_cone",
-    "barrier",
-)  # fmt: skip
-NO_ATTRIBUTE = -1
+__all__ = ["CLASSES", "create_info_files"]
+
+_SAMPLES_PER_PART = 64
+BAD_FILES = "bad_files.json"
 
 
 def create_info_files(
@@ -38,42 +39,62 @@ def create_info_files(
     sweeps: int = 10,
     workers: int = 1,
     progress: bool = True,
+    on_bad_data: str = "stop",
 ) -> dict[str, Path]:
     """Write `nuscenes_infos_<split>.json` into `out` for every split that the dataroot has samples of.
+
+    Entries are built a part at a time in every worker and collected in `out/.nuscenes_infos.parts`, so that a run which
+    was interrupted goes on with the same arguments; the folder goes when the files are there, each of which appears
+    whole or not at all.
 
     Args:
         root, version: dataroot and the folder of its tables.
         sweeps: previous LiDAR sweeps listed per key frame; fewer where the scene has just begun.
         workers: processes that build the entries.
+        on_bad_data: "stop" refuses a dataroot with a sensor file that is missing, empty or cut short. "skip" goes on
+            without it: an image or a previous sweep is left out of its entries, a key frame without its cloud is left
+            out whole, and out/bad_files.json names them all.
 
     Returns {split: path}. Raises FileNotFoundError or ValueError (one message that names what is wrong) before anything
     is written; files that were there are replaced only by whole ones.
     """
     if sweeps < 0 or workers < 1:
         raise ValueError(f"sweeps must be 0 or more and workers 1 or more, got {sweeps} and {workers}")
+    check_choice(on_bad_data)
     root, out = Path(root), Path(out)
-    nusc = open_nuscenes(root, version)
+    check_dataroot(root, version)
     splits = splits_of(root, version)
-    check_sensor_files(nusc, sweeps, progress)
+    nusc = NuScenesReader(root, version)
+    bad = check_sensor_files(nusc, sweeps, progress)
+    if bad and on_bad_data == "stop":
+        raise ValueError(
+            describe(list(bad.values()), len(_needed(nusc, sweeps)), root) + "; on_bad_data=skip goes on without them"
+        )
 
     scene_names = {scene["token"]: scene["name"] for scene in nusc.scene}
     samples = sorted(nusc.sample, key=lambda sample: (scene_names[sample["scene_token"]], sample["timestamp"]))
-    written = {}
+    parts = _Parts(out, root, version, sweeps, sorted(bad))
+    written, builder = {}, _EntryBuilder(nusc, sweeps, set(bad))
     for kind, split in splits.items():
         tokens = [sample["token"] for sample in samples if scene_names[sample["scene_token"]] in split.scenes]
         if tokens:
             metainfo = _metainfo(nusc, root, out, split.name, sweeps)
             written[kind] = out / f"nuscenes_infos_{kind}.json"
-            entries = _encoded_entries(nusc, tokens, sweeps, workers)
-            bar = tqdm(entries, f"{kind} infos", len(tokens), unit="sample", disable=not progress)
-            write_info_file(written[kind], metainfo, bar)
+            bar = tqdm(total=len(tokens), desc=f"{kind} infos", unit="sample", disable=not progress)
+            with bar:
+                parts.make(kind, tokens, builder, workers, bar.update)
+            if not write_info_file(written[kind], metainfo, parts.lines(kind, len(tokens))):
+                raise ValueError(f"no key frame of split {kind} has a LiDAR file that can be read")
     if not written:
         known = ", ".join(sorted(scene_names.values())[:5])
         raise ValueError(f"none of the {len(nusc.scene)} scenes of {root / version} ({known}) is in any of its splits")
+    if bad:
+        write_json(out / BAD_FILES, {"count": len(bad), "files": bad}, indent=1)
+    parts.remove()
     return written
 
 
-def _metainfo(nusc: NuScenes, root: Path, out: Path, split: str, sweeps: int) -> dict[str, Any]:
+def _metainfo(nusc: NuScenesReader, root: Path, out: Path, split: str, sweeps: int) -> dict[str, Any]:
     categories = {name: label for label, name in enumerate(CLASSES)}
     for category in nusc.category:
         categories.setdefault(category_to_detection_name(category["name"]) or category["name"], -1)
@@ -91,165 +112,102 @@ def _metainfo(nusc: NuScenes, root: Path, out: Path, split: str, sweeps: int) ->
     }
 
 
-def check_sensor_files(nusc: NuScenes, sweeps: int, progress: bool = True) -> None:
-    """Refuse a dataroot that lacks sensor files, or whose LiDAR files are not whole points.
+def _needed(nusc: NuScenesReader, sweeps: int) -> list[dict[str, Any]]:
+    return [record for record in nusc.sample_data if record["is_key_frame"] or sweeps]
 
-    Raises FileNotFoundError or ValueError with the count and the first names.
-    """
-    needed = [
-        record
-        for record in nusc.sample_data
-        if record["sensor_modality"] in ("camera", "lidar")
-        and (record["is_key_frame"] or (sweeps and record["channel"] == "LIDAR_TOP"))
-    ]
-    missing, truncated = [], []
-    for record in tqdm(needed, "sensor files", unit="file", disable=not progress or len(needed) < 5000):
-        try:
-            size = os.stat(os.path.join(nusc.dataroot, record["filename"])).st_size
-        except FileNotFoundError:
-            missing.append(record["filename"])
-            continue
-        if record["sensor_modality"] == "lidar" and size % (4 * POINT_FEATURES):
-            truncated.append(record["filename"])
-    if missing:
-        raise FileNotFoundError(
-            f"{len(missing)} of {len(needed)} sensor files are missing in {nusc.dataroot}: {_first(missing)}"
+
+def check_sensor_files(nusc: NuScenesReader, sweeps: int, progress: bool = True) -> dict[str, str]:
+    """{path in the dataroot: what is wrong} of the sensor files that info files name: missing, empty or cut short."""
+    needed = _needed(nusc, sweeps)
+    names = {os.path.join(nusc.dataroot, record["filename"]): record["filename"] for record in needed}
+    files = (
+        SensorFile(
+            os.path.join(nusc.dataroot, record["filename"]),
+            POINT_FEATURES if record["sensor_modality"] == "lidar" else 0,
         )
-    if truncated:
-        raise ValueError(
-            f"{len(truncated)} LiDAR files in {nusc.dataroot} are truncated (their size is not a multiple of "
-            f"{4 * POINT_FEATURES} bytes): {_first(truncated)}"
-        )
-
-
-def _first(names: list[str], count: int = 5) -> str:
-    return ", ".join(names[:count]) + (f" and {len(names) - count} more" if len(names) > count else "")
-
-
-def _encoded_entries(nusc: NuScenes, tokens: list[str], sweeps: int, workers: int) -> Iterator[str]:
-    jobs = ((index, token) for index, token in enumerate(tokens))
-    if workers == 1:
-        builder = _EntryBuilder(nusc, sweeps)
-        yield from map(builder, jobs)
-        return
-    global _worker_builder
-    _worker_builder = _EntryBuilder(nusc, sweeps)
-    # Forked workers share the tables, which take gigabytes for the whole of nuScenes.
-    with multiprocessing.get_context("fork").Pool(workers) as pool:
-        yield from pool.imap(_build_in_worker, jobs, chunksize=32)
-
-
-_worker_builder: "_EntryBuilder"
-
-
-def _build_in_worker(job: tuple[int, str]) -> str:
-    return _worker_builder(job)
+        for record in needed
+    )
+    return {names[path]: problem for path, problem in bad_files(files, len(needed), progress=progress)}
 
 
 class _EntryBuilder:
-    def __init__(self, nusc: NuScenes, sweeps: int) -> None:
-        self.nusc, self.sweeps = nusc, sweeps
+    """Entries of key frames as lines of JSON, without the files that are bad and with the sizes of the others."""
 
-    def __call__(self, job: tuple[int, str]) -> str:
-        index, token = job
-        return json.dumps(sample_entry(self.nusc, token, index, self.sweeps), allow_nan=False)
+    def __init__(self, nusc: NuScenesReader, sweeps: int, bad: set[str]) -> None:
+        self.nusc, self.sweeps, self.bad = nusc, sweeps, bad
 
+    def __call__(self, token: str) -> str | None:
+        entry = sample_entry(self.nusc, token, 0, self.sweeps)
+        if entry["lidar_points"]["lidar_path"] in self.bad:
+            return None
+        images, previous = entry["images"].items(), entry["lidar_sweeps"]
+        entry["images"] = {name: image for name, image in images if image["img_path"] not in self.bad}
+        entry["lidar_sweeps"] = [row for row in previous if row["lidar_points"]["lidar_path"] not in self.bad]
+        for row in (entry["lidar_points"], *(sweep["lidar_points"] for sweep in entry["lidar_sweeps"])):
+            row["bytes"] = self._size(row["lidar_path"])
+        for image in entry["images"].values():
+            image["bytes"] = self._size(image["img_path"])
+        return json.dumps(entry, allow_nan=False)
 
-def sample_entry(nusc: NuScenes, token: str, index: int, sweeps: int) -> dict[str, Any]:
-    """The info entry of one key frame: poses, calibration, paths, previous sweeps and, where there are any, boxes."""
-    sample = nusc.get("sample", token)
-    if "LIDAR_TOP" not in sample["data"]:
-        raise ValueError(f"sample {token} has no LIDAR_TOP key frame")
-    lidar = nusc.get("sample_data", sample["data"]["LIDAR_TOP"])
-    global_from_ego, ego_from_lidar = _poses(nusc, lidar)
-    lidar_from_global = invert(global_from_ego @ ego_from_lidar)
-    entry: dict[str, Any] = {
-        "sample_idx": index,
-        "token": token,
-        "scene_token": sample["scene_token"],
-        "scene_name": nusc.get("scene", sample["scene_token"])["name"],
-        "timestamp": lidar["timestamp"] / 1e6,
-        "ego2global": global_from_ego.tolist(),
-        "lidar_points": {
-            "num_pts_feats": POINT_FEATURES,
-            "lidar_path": lidar["filename"],
-            "lidar2ego": ego_from_lidar.tolist(),
-            "sample_data_token": lidar["token"],
-        },
-        "images": {},
-        "lidar_sweeps": [],
-        "instances": [_instance(nusc, key, lidar_from_global) for key in sample["anns"]],
-    }
-    for channel, data_token in sorted(sample["data"].items()):
-        if channel.startswith("CAM"):
-            entry["images"][channel] = _image(nusc, nusc.get("sample_data", data_token), lidar_from_global)
-    previous = lidar["prev"]
-    while previous and len(entry["lidar_sweeps"]) < sweeps:
-        sweep = nusc.get("sample_data", previous)
-        entry["lidar_sweeps"].append(_sweep(nusc, sweep, lidar_from_global))
-        previous = sweep["prev"]
-    return entry
+    def _size(self, path: str) -> int:
+        """By which a file that is cut short later is known when it is read."""
+        return os.stat(os.path.join(self.nusc.dataroot, path)).st_size
 
 
-def _poses(nusc: NuScenes, data: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
-    """global_from_ego at the record's own time, and ego_from_sensor."""
-    pose = nusc.get("ego_pose", data["ego_pose_token"])
-    calibration = nusc.get("calibrated_sensor", data["calibrated_sensor_token"])
-    return rigid(pose["translation"], pose["rotation"]), rigid(calibration["translation"], calibration["rotation"])
+class _Parts:
+    """Entries on disk, a few samples to a file, that outlive an interruption."""
+
+    def __init__(self, out: Path, root: Path, version: str, sweeps: int, bad: list[str]) -> None:
+        tables = [os.stat(root / version / f"{name}.json") for name in TABLES]
+        facts = [str(root.resolve()), version, sweeps, bad, [(t.st_size, t.st_mtime_ns) for t in tables]]
+        self.folder = out / ".nuscenes_infos.parts"
+        # Parts of other tables or arguments are never taken for these.
+        self.own = self.folder / hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+
+    def make(self, kind: str, tokens: list[str], builder: _EntryBuilder, workers: int, done: Any) -> None:
+        """Build the parts that are not there yet; `done` is told how many samples each has."""
+        self.own.mkdir(parents=True, exist_ok=True)
+        jobs = []
+        for first in range(0, len(tokens), _SAMPLES_PER_PART):
+            job = (self._path(kind, first), tokens[first : first + _SAMPLES_PER_PART])
+            if job[0].is_file():
+                done(len(job[1]))
+            else:
+                jobs.append(job)
+        global _worker_builder
+        _worker_builder = builder
+        if workers == 1:
+            for count in map(_build_part, jobs):
+                done(count)
+            return
+        # Forked workers share the tables; nothing before this point has started threads of numbers.
+        with multiprocessing.get_context("fork").Pool(min(workers, max(1, len(jobs)))) as pool:
+            for count in pool.imap_unordered(_build_part, jobs):
+                done(count)
+
+    def lines(self, kind: str, count: int) -> Iterator[str]:
+        """The entries in order, each with its number."""
+        index = 0
+        for first in range(0, count, _SAMPLES_PER_PART):
+            with open(self._path(kind, first), encoding="utf-8") as file:
+                for line in file:
+                    yield line.rstrip("\n").replace('"sample_idx": 0', f'"sample_idx": {index}', 1)
+                    index += 1
+
+    def remove(self) -> None:
+        shutil.rmtree(self.folder)
+
+    def _path(self, kind: str, first: int) -> Path:
+        return self.own / f"{kind}-{first:07d}.jsonl"
 
 
-def _image(nusc: NuScenes, data: dict[str, Any], lidar_from_global: np.ndarray) -> dict[str, Any]:
-    global_from_ego, ego_from_camera = _poses(nusc, data)
-    calibration = nusc.get("calibrated_sensor", data["calibrated_sensor_token"])
-    # nuScenes' images are straight; a dataroot of one's own may have lenses in its table.
-    lens = {}
-    if read_distortion(calibration, f"calibrated_sensor {calibration['token']}") is not None:
-        lens["distortion"] = calibration["distortion"]
-    return {
-        "img_path": data["filename"],
-        "height": data["height"],
-        "width": data["width"],
-        "cam2img": calibration["camera_intrinsic"],
-        **lens,
-        "cam2ego": ego_from_camera.tolist(),
-        "lidar2cam": invert(lidar_from_global @ global_from_ego @ ego_from_camera).tolist(),
-        "timestamp": data["timestamp"] / 1e6,
-        "sample_data_token": data["token"],
-    }
+_worker_builder: _EntryBuilder
 
 
-def _sweep(nusc: NuScenes, data: dict[str, Any], lidar_from_global: np.ndarray) -> dict[str, Any]:
-    global_from_ego, ego_from_sweep = _poses(nusc, data)
-    return {
-        "timestamp": data["timestamp"] / 1e6,
-        "sample_data_token": data["token"],
-        "ego2global": global_from_ego.tolist(),
-        "lidar_points": {
-            "lidar_path": data["filename"],
-            "lidar2ego": ego_from_sweep.tolist(),
-            "lidar2sensor": invert(lidar_from_global @ global_from_ego @ ego_from_sweep).tolist(),
-        },
-    }
-
-
-def _instance(nusc: NuScenes, token: str, lidar_from_global: np.ndarray) -> dict[str, Any]:
-    annotation = nusc.get("sample_annotation", token)
-    name = category_to_detection_name(annotation["category_name"])
-    label = CLASSES.index(name) if name in CLASSES else -1
-    velocity = nusc.box_velocity(token)  # NaN where no neighbouring annotation gives one
-    box = box_from_global(
-        lidar_from_global, annotation["translation"], annotation["size"], annotation["rotation"], velocity
-    ).tolist()
-    attributes = [nusc.get("attribute", key)["name"] for key in annotation["attribute_tokens"]]
-    return {
-        "bbox_3d": box[:7],
-        "bbox_label": label,
-        "bbox_label_3d": label,
-        # JSON has no NaN; null is an unknown velocity.
-        "velocity": [v if math.isfinite(v) else None for v in box[7:]],
-        "num_lidar_pts": annotation["num_lidar_pts"],
-        "num_radar_pts": annotation["num_radar_pts"],
-        "bbox_3d_isvalid": annotation["num_lidar_pts"] + annotation["num_radar_pts"] > 0,
-        "attr_label": ATTRIBUTE_NAMES.index(attributes[0]) if attributes else NO_ATTRIBUTE,
-        "visibility": int(annotation["visibility_token"] or 0),
-    }
+def _build_part(job: tuple[Path, list[str]]) -> int:
+    path, tokens = job
+    with whole_file(path) as file:
+        for token in tokens:
+            if (line := _worker_builder(token)) is not None:
+                file.write(line + "\n")
+    return len(tokens)

@@ -13,7 +13,7 @@ TABLES = [
 ]  # fmt: skip
 
 # Version -> {info file's split: the devkit's name of that split}. Any other version brings a splits.json of its own.
-_OFFICIAL_SPLITS = {
+OFFICIAL_SPLITS = {
     "v1.0-trainval": {"train": "train", "val": "val"},
     "v1.0-mini": {"train": "mini_train", "val": "mini_val"},
     "v1.0-test": {"test": "test"},
@@ -53,7 +53,7 @@ def open_nuscenes(root: str | Path, version: str) -> NuScenes:
     tables = check_dataroot(root, version)
     try:
         return NuScenes(version=version, dataroot=str(root), verbose=False)
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{_broken_table(tables)} is not valid JSON ({error}); unpack the metadata again") from error
     except AssertionError as error:
         raise FileNotFoundError(f"{root} is incomplete: {error}; unpack the maps again") from error
@@ -61,6 +61,8 @@ def open_nuscenes(root: str | Path, version: str) -> NuScenes:
         raise ValueError(
             f"the tables in {tables} are incomplete: a record refers to {error}, which is in none"
         ) from error
+    except (TypeError, AttributeError, IndexError) as error:
+        raise ValueError(f"the tables in {tables} are damaged ({error}); unpack the metadata again") from error
 
 
 def _broken_table(tables: Path) -> Path:
@@ -92,17 +94,20 @@ def splits_of(root: str | Path, version: str) -> dict[str, Split]:
     if path.is_file():
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
-        except json.JSONDecodeError as error:
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
             raise ValueError(f"{path} is not valid JSON ({error})") from error
+        lists = isinstance(content, dict) and all(isinstance(names, list) for names in content.values())
+        if not lists or not all(isinstance(name, str) for names in content.values() for name in names):
+            raise ValueError(f"{path} is not lists of scene names by split")
         splits = {name.split("_")[-1]: Split(name, set(scenes)) for name, scenes in content.items()}
         splits = {kind: split for kind, split in splits.items() if kind in ("train", "val", "test")}
         if not splits:
             raise ValueError(f"{path} has neither 'train', 'val' nor 'test'; it has {', '.join(content) or 'nothing'}")
         return splits
-    if version not in _OFFICIAL_SPLITS:
+    if version not in OFFICIAL_SPLITS:
         raise FileNotFoundError(
-            f"{version!r} is not one of {', '.join(_OFFICIAL_SPLITS)}, so it needs {path}: "
+            f"{version!r} is not one of {', '.join(OFFICIAL_SPLITS)}, so it needs {path}: "
             '{"train": [scene names], "val": [scene names]}'
         )
     official = create_splits_scenes()
-    return {kind: Split(name, set(official[name])) for kind, name in _OFFICIAL_SPLITS[version].items()}
+    return {kind: Split(name, set(official[name])) for kind, name in OFFICIAL_SPLITS[version].items()}

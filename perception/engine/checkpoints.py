@@ -1,13 +1,20 @@
-"""Safe loading of mmengine's checkpoints."""
+"""Checkpoints: written whole, read without running anything in them."""
 
 from __future__ import annotations
 
+import functools
+import logging
+import re
+import zipfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from mmengine.logging import print_log
 from mmengine.logging.history_buffer import HistoryBuffer
+from mmengine.runner import checkpoint as mmengine_checkpoint
 
 from perception.engine.convert import read_weights
 
@@ -36,6 +43,89 @@ def _history_state(self: HistoryBuffer) -> dict[str, Any]:
     return dict(vars(self))
 
 
+def load_without_running() -> None:
+    """Make mmengine's Runner read checkpoints as `read_checkpoint` does, from the disk or from an address.
+
+    Its own downloads trust what they fetch.
+    """
+    mmengine_checkpoint.CheckpointLoader.register_scheme("", _load_for_runner, force=True)
+    mmengine_checkpoint.load_url = functools.partial(torch.hub.load_state_dict_from_url, weights_only=True)
+
+
+def _load_for_runner(filename: str, map_location: Any = None) -> dict[str, Any]:
+    checkpoint = read_checkpoint(Path(filename).expanduser(), map_location)
+    meta = checkpoint.get("meta")
+    # mmengine's resume runs this as Python, to read one number of it.
+    if isinstance(meta, dict) and meta.pop("config", None) is not None:
+        print_log(f"meta.config of {filename} is code and is left out", "current", logging.WARNING)
+    return checkpoint
+
+
+def read_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict[str, Any]:
+    """The dictionary in a checkpoint file, by torch's weights-only loader.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: the file is damaged, is no checkpoint, or asks for code to be run.
+    """
+    try:
+        _check_sums(path)
+        content = torch.load(path, map_location=map_location, weights_only=True)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"checkpoint {path} does not exist") from None
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ValueError(
+            f"checkpoint {path} cannot be read ({reason}): it is damaged, is not a checkpoint or would run code"
+        ) from error
+    if not isinstance(content, dict):
+        raise ValueError(f"checkpoint {path} holds a {type(content).__name__}, not a dictionary")
+    return content
+
+
+def _check_sums(path: str | Path) -> None:
+    """Raises ValueError where a part of a checkpoint is not what was written; torch reads past its own checksums.
+
+    Files of before torch 1.6 have none.
+    """
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        if any(part.compress_type != zipfile.ZIP_STORED for part in archive.infolist()):
+            raise ValueError("its parts are compressed, as torch never does")
+        if (damaged := archive.testzip()) is not None:
+            raise ValueError(f"the checksum of {damaged} is wrong")
+
+
+def latest_checkpoint(work_dir: str | Path) -> Path | None:
+    """The checkpoint to go on from: the newest of a work dir that can be read; None where there is none.
+
+    The one that `last_checkpoint` names comes first, wherever the folder has been moved; then epoch_N.pth and
+    iter_N.pth by falling N. What is passed over is logged.
+
+    Raises ValueError where there are checkpoints and none of them can be read.
+    """
+    work_dir = Path(work_dir)
+    numbered = {
+        p: int(found[1]) for p in work_dir.glob("*.pth") if (found := re.fullmatch(r"(?:epoch|iter)_(\d+)", p.stem))
+    }
+    candidates = sorted(numbered, key=numbered.__getitem__, reverse=True)
+    pointer = work_dir / "last_checkpoint"
+    if pointer.is_file() and (name := Path(pointer.read_text(errors="replace").strip()).name):
+        named = work_dir / name
+        candidates = [named, *(path for path in candidates if path != named)]
+    for path in candidates:
+        try:
+            read_checkpoint(path)
+        except (FileNotFoundError, ValueError) as error:
+            print_log(f"passed over: {error}", "current", logging.WARNING)
+        else:
+            return path
+    if any(path.is_file() for path in candidates):
+        raise ValueError(f"none of the {len(candidates)} checkpoints in {work_dir} can be read; train without --resume")
+    return None
+
+
 def load_weights(model: torch.nn.Module, path: str) -> None:
     """Load a checkpoint's weights into the model, every one of them but those that the model names in `training_only`
     (prefixes of parts that inference does without) and does not have.
@@ -44,13 +134,8 @@ def load_weights(model: torch.nn.Module, path: str) -> None:
         FileNotFoundError: no such file.
         ValueError: the file is damaged, or its weights are not this model's; names the first ones that differ.
     """
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise FileNotFoundError(f"checkpoint {path} does not exist") from None
-    except Exception as error:
-        raise ValueError(f"checkpoint {path} cannot be read ({error}): it is damaged or not a checkpoint") from error
-    state = checkpoint.get("state_dict", checkpoint) if isinstance(checkpoint, dict) else None
+    checkpoint = read_checkpoint(path)
+    state = checkpoint.get("state_dict", checkpoint)
     if not isinstance(state, dict):
         raise ValueError(f"checkpoint {path} holds no state_dict")
     own = model.state_dict()

@@ -3,7 +3,6 @@ the names (`convert_sst`)."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+
+from perception.whole_file import whole_file
 
 
 @dataclass
@@ -69,13 +70,8 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
 def write_checkpoint(path: str | Path, state: Mapping[str, Tensor], meta: Mapping[str, Any]) -> Path:
     """Write {"state_dict", "meta"}, whole or not at all: a crash leaves a previous file as it was."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        torch.save({"state_dict": dict(state), "meta": dict(meta)}, temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole_file(path, "wb") as file:
+        torch.save({"state_dict": dict(state), "meta": dict(meta)}, file)
     return path
 
 

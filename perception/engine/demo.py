@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from perception.datasets.nuscenes_infos import create_info_files
 from perception.engine.run import SENSORS, evaluate, load_config, train
+from perception.evaluation.json_file import write_json
 from perception.visualization.frame_picture import write_png
 from perception.visualization.report import write_report
 from perception.visualization.sample_picture import read_results, sample_picture
@@ -88,9 +89,7 @@ def run_demo(
     )
     stages_s["report"] = time.perf_counter() - start
     metrics = {**scores, "stages_s": {name: round(seconds, 1) for name, seconds in stages_s.items()}}
-    partial = metrics_path.with_suffix(".json.part")
-    partial.write_text(json.dumps(metrics, indent=2))
-    partial.replace(metrics_path)
+    write_json(metrics_path, metrics, indent=2)
     return metrics
 
 

@@ -7,14 +7,14 @@ detections = detector(read_frames("my_folder")[0])
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from mmdet3d.registry import MODELS, TRANSFORMS
+from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
 from tqdm import tqdm
 
@@ -22,6 +22,7 @@ from perception.datasets.frames import frame_inputs, read_frames
 from perception.datasets.nuscenes_infos import CLASSES
 from perception.engine.checkpoints import load_weights
 from perception.engine.run import load_config
+from perception.evaluation.json_file import write_json
 from perception.visualization.frame_picture import frame_picture, write_png
 
 
@@ -32,6 +33,7 @@ class FrameDetections(NamedTuple):
     labels: [K] int64 into class_names.
     class_names: names of the classes.
     inputs: what the network saw (PackFrame's inputs).
+    bad_files: {"path", "problem"} of each file that on_bad_data="skip" went on without.
     """
 
     boxes: np.ndarray
@@ -39,6 +41,7 @@ class FrameDetections(NamedTuple):
     labels: np.ndarray
     class_names: tuple[str, ...]
     inputs: Mapping[str, torch.Tensor]
+    bad_files: Sequence[Mapping[str, str]] = ()
 
     def as_json(self, score: float = 0.0) -> list[dict[str, Any]]:
         """One dictionary per box: class, score, centre_m, size_m (length width height), yaw_rad, velocity_mps."""
@@ -60,12 +63,12 @@ class Detector:
     """A trained detector that takes frames as `read_frames` gives them.
 
     Args:
-        config, checkpoint: as tools/train.py takes and writes them.
+        config, checkpoint: as tools/train.py takes and writes them; the config may be one that `load_config` gave.
         device: where to run; by default the GPU if there is one.
     """
 
-    def __init__(self, config: str | Path, checkpoint: str | Path, device: str | None = None) -> None:
-        cfg = load_config(config)
+    def __init__(self, config: str | Path | Config, checkpoint: str | Path, device: str | None = None) -> None:
+        cfg = config if isinstance(config, Config) else load_config(config)
         self.model = MODELS.build(cfg.model)
         load_weights(self.model, str(checkpoint))
         self.model.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
@@ -83,23 +86,34 @@ class Detector:
             result.labels_3d.cpu().numpy(),
             self.class_names,
             sample["inputs"],
+            sample["data_samples"].metainfo.get("bad_files", ()),
         )
 
 
 def infer_path(
-    config: str | Path, checkpoint: str | Path, path: str | Path, out: str | Path, score: float, pictures: bool
-) -> int:
-    """Detect in every frame at `path`; writes out/<frame>.json and, if asked, out/<frame>.png. Returns their number."""
-    frames = read_frames(path)
+    config: str | Path | Config,
+    checkpoint: str | Path,
+    path: str | Path,
+    out: str | Path,
+    score: float,
+    pictures: bool,
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Detect in every frame at `path`; writes out/<frame>.json and, if asked, out/<frame>.png.
+
+    Returns {"frames": their number, "out", "bad_files": [{"path", "problem"}]}.
+    """
+    frames, bad = read_frames(path), {}
     detector, out = Detector(config, checkpoint), Path(out)
     out.mkdir(parents=True, exist_ok=True)
-    for frame in tqdm(frames, desc="detecting", unit="frame", disable=None):
+    for frame in tqdm(frames, desc="detecting", unit="frame", disable=None if progress else True):
         detections = detector(frame)
+        bad.update({file["path"]: dict(file) for file in detections.bad_files})
         name = str(frame["token"])
-        (out / f"{name}.json").write_text(json.dumps({"frame": name, "boxes": detections.as_json(score)}, indent=1))
+        write_json(out / f"{name}.json", {"frame": name, "boxes": detections.as_json(score)}, indent=1)
         if pictures:
             write_png(out / f"{name}.png", _picture(detections, name, score))
-    return len(frames)
+    return {"frames": len(frames), "out": str(out), "bad_files": list(bad.values())}
 
 
 def _picture(detections: FrameDetections, title: str, score: float) -> np.ndarray:

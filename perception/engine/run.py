@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,7 +12,9 @@ from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.runner import Runner
 
-from perception.engine.checkpoints import load_weights
+from perception.engine.checkpoints import latest_checkpoint, load_weights
+from perception.engine.config_check import check_keys, check_options, check_variables
+from perception.engine.options import parse_options
 from perception.evaluation.json_file import write_json
 
 # Which sensors stay on, by the name under which a score is reported.
@@ -22,23 +25,26 @@ SENSORS = {
 }
 
 
-def load_config(path: str | Path, options: Mapping[str, Any] | None = None) -> Config:
+def load_config(path: str | Path, options: Mapping[str, Any] | Sequence[str] | None = None) -> Config:
     """Read a config in Python and apply `--cfg-options`. Configs are code: read one before you run it.
+
+    Args:
+        options: {"a.b": value}, or ["a.b=value", ...] as on the command line.
 
     Raises:
         FileNotFoundError: no such file.
-        KeyError: an option names something that the config does not have.
+        ValueError: an option is not KEY=VALUE.
+        ConfigError: an option leads nowhere in the config, or nothing reads a key or a variable of it.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"config {path} does not exist")
+    if options is not None and not isinstance(options, Mapping):
+        options = parse_options(options)
+    check_variables(path)
     config = Config.fromfile(str(path))
-    for key in options or {}:
-        node: Any = config
-        for part in key.split(".")[:-1]:
-            node = node[int(part)] if isinstance(node, (list, tuple)) else node.get(part)
-            if node is None:
-                raise KeyError(f"--cfg-options {key}: the config has no '{part}'")
+    check_options(config._cfg_dict, options or {})
     config.merge_from_dict(dict(options or {}))
+    check_keys(config._cfg_dict)
     return config
 
 
@@ -48,15 +54,26 @@ def train(config: Config, work_dir: str | Path, resume: bool = False, launcher: 
     With `resume` a run that was interrupted goes on from its last checkpoint; one that had finished returns at once.
     """
     work_dir = Path(work_dir)
-    config.work_dir, config.resume, config.launcher = str(work_dir), resume, launcher
+    config.work_dir, config.resume, config.launcher = str(work_dir), False, launcher
+    if resume and (checkpoint := latest_checkpoint(work_dir)) is not None:
+        # mmengine takes what to resume from load_from; without it, an interrupted --resume would begin there again.
+        config.resume, config.load_from = True, str(checkpoint)
     _place_scores(config, work_dir)
     runner = Runner.from_cfg(config)
     runner.train()
     latest = work_dir / "latest.pth"
     last = Path((work_dir / "last_checkpoint").read_text().strip())
-    latest.unlink(missing_ok=True)
-    latest.symlink_to(last.name)
+    if runner.rank == 0:
+        _point(latest, last.name)
     return latest
+
+
+def _point(link: Path, name: str) -> None:
+    """Make `link` a symbolic link to `name`, in one step."""
+    temporary = link.with_name(f".{link.name}.{os.getpid()}.tmp")
+    temporary.unlink(missing_ok=True)
+    temporary.symlink_to(name)
+    temporary.replace(link)
 
 
 def evaluate(

@@ -12,19 +12,24 @@ import torch
 from mmdet3d.registry import DATASETS, MODELS
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
+from mmengine.optim import OptimWrapper
 from mmengine.registry import OPTIM_WRAPPERS
 
 from perception.datasets.transforms import GTPaste
 
 
 def measure_step(
-    config: Config, ann_file: str | None = None, steps: int = 1, batch_size: int | None = None
+    config: Config,
+    ann_file: str | None = None,
+    steps: int = 1,
+    batch_size: int | None = None,
+    look: Callable[[torch.nn.Module], None] | None = None,
 ) -> dict[str, Any]:
     """Run `steps` training steps at the config's size, after one to warm up, and one frame of inference.
 
     The samples are the first of the training set, repeated where it has fewer than a batch. Data sets that wrap it to
     repeat or resample it are left out, and GTPaste passes samples through: a step needs no database of objects, and no
-    more samples than those.
+    more samples than those. `look` is given the network before the first step, to hang hooks on it.
 
     Returns:
         parameters_m, inputs {name: shape}, train_step_s and inference_s (medians), peak_memory_gib (of the GPU, or of
@@ -51,10 +56,9 @@ def measure_step(
     frame = pseudo_collate([DATASETS.build(test_set)[0]])
 
     model = MODELS.build(config.model).to(device)
-    # mmengine builds the wrapper, with gradient clipping and mixed precision as the config has them.
-    optimizer = OPTIM_WRAPPERS.build(
-        {**config.optim_wrapper, "optimizer": _optimizer(config.optim_wrapper.optimizer, model)}
-    )
+    if look is not None:
+        look(model.network)
+    optimizer = build_optimizer(config, model)
     losses: Mapping[str, torch.Tensor] = {}
 
     def train() -> None:
@@ -85,9 +89,13 @@ def measure_step(
     }
 
 
-def _optimizer(config: Mapping[str, Any], model: torch.nn.Module) -> torch.optim.Optimizer:
-    arguments = {key: value for key, value in config.items() if key != "type"}
-    return config["type"](model.parameters(), **arguments)
+def build_optimizer(config: Config, model: torch.nn.Module) -> OptimWrapper:
+    """The config's optimizer in mmengine's wrapper, with the config's gradient clipping and precision."""
+    described = config.optim_wrapper.optimizer
+    arguments = {key: value for key, value in described.items() if key != "type"}
+    optimizer = described["type"](model.parameters(), **arguments)
+    wrapper: OptimWrapper = OPTIM_WRAPPERS.build({**config.optim_wrapper, "optimizer": optimizer})
+    return wrapper
 
 
 def _seconds(work: Callable[[], None], device: torch.device) -> float:

@@ -2,24 +2,17 @@
 
 import json
 import math
-import os
 from pathlib import Path
 from typing import Any
+
+from perception.whole_file import whole_file
 
 
 def write_json(path: str | Path, content: Any, indent: int | None = None) -> Path:
     """Write `content` as JSON, with null for every NaN or infinity. A crash leaves the previous file as it was."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "w", encoding="utf-8") as file:
-            json.dump(_finite(content), file, indent=indent, allow_nan=False)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole_file(path) as file:
+        json.dump(_finite(content), file, indent=indent, allow_nan=False)
     return path
 
 

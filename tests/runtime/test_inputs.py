@@ -11,7 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from cmake_build import REPOSITORY, SanitizedBuild, build_sanitized, run
+from cmake_build import SanitizedBuild
 
 from perception.datasets.transforms import ImageAugment, LoadCameras
 from perception.geometry import compose_image_from_lidar

@@ -51,10 +51,10 @@ class LoadThinnedSweeps(LoadSweeps):
         super().__init__(**kwargs)
         self.ring_step = ring_step
 
-    def read(self, path: str, features: int) -> np.ndarray:
+    def read(self, path: str, features: int, size: int | None = None) -> np.ndarray:
         if features < POINT_FEATURES:
             raise ValueError(f"{path}: its points have {features} numbers, none of which is the ring")
-        points = read_points(path, features)
+        points = read_points(path, features, size)
         return points[points[:, POINT_FEATURES - 1].astype(np.int64) % self.ring_step == 0]
 
 
@@ -85,10 +85,8 @@ class DelayLidar(BaseTransform):
             sweep_from_present = np.asarray(sweep["lidar_points"]["lidar2sensor"]) @ invert(present_from_now)
             points = {**sweep["lidar_points"], "lidar2sensor": sweep_from_present}
             older.append({**sweep, "lidar_points": points, "timestamp": sweep["timestamp"] + age_s[index]})
-        results["lidar_points"] = {
-            **results["lidar_points"],
-            "lidar_path": present["lidar_points"]["lidar_path"],
-        }
+        stand_in = {key: present["lidar_points"].get(key) for key in ("lidar_path", "bytes")}
+        results["lidar_points"] = {**results["lidar_points"], **stand_in}
         results["lidar_sweeps"] = older
         return results
 

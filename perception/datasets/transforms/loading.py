@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from perception.datasets.bad_data import check_choice, note
 from perception.datasets.distortion import read_distortion, undistort
 from perception.datasets.info_files import POINT_FEATURES
 from perception.datasets.sensor_files import read_image, read_points
@@ -25,29 +26,34 @@ class LoadSweeps(BaseTransform):
         every: take every n-th previous sweep only: the same span of time, which velocity is seen by, with fewer points.
         remove_close_m: points of previous sweeps nearer than this to the sensor along both x and y are dropped: they
             lie on the ego vehicle, which compensation would smear out behind it.
+        on_bad_data: "stop", or "skip": a bad key sweep is a LiDAR that is missing, a bad previous one is left out, and
+            `bad_files` of the sample names it (perception/datasets/bad_data.py).
 
     Raises FileNotFoundError or ValueError naming the file that is missing, truncated or holds NaN.
     """
 
-    def __init__(self, sweeps: int = 9, every: int = 1, remove_close_m: float = 1.0) -> None:
+    def __init__(self, sweeps: int = 9, every: int = 1, remove_close_m: float = 1.0, on_bad_data: str = "stop") -> None:
         if sweeps < 0 or every < 1 or remove_close_m < 0:
             raise ValueError(
                 f"LoadSweeps: sweeps {sweeps}, every {every} or remove_close_m {remove_close_m} is too small"
             )
         self.sweeps, self.every, self.remove_close_m = sweeps, every, remove_close_m
+        self.on_bad_data = check_choice(on_bad_data)
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         results.setdefault("lidar_aug", np.eye(4))
-        results["lidar_mask"] = results["lidar_points"]["lidar_path"] is not None
-        if not results["lidar_mask"]:
+        features = results["lidar_points"].get("num_pts_feats", POINT_FEATURES)
+        key = self._read(results, results["lidar_points"], features)
+        results["lidar_mask"] = key is not None
+        if key is None:
             results["points"] = np.zeros((0, 5), dtype=np.float32)
             return results
-        features = results["lidar_points"].get("num_pts_feats", POINT_FEATURES)
-        clouds = [self._with_age(self.read(results["lidar_points"]["lidar_path"], features), 0.0)]
+        clouds = [self._with_age(key, 0.0)]
         for sweep in results.get("lidar_sweeps", [])[self.every - 1 :: self.every][: self.sweeps]:
-            cloud = self._with_age(
-                self.read(sweep["lidar_points"]["lidar_path"], features), results["timestamp"] - sweep["timestamp"]
-            )
+            points = self._read(results, sweep["lidar_points"], features)
+            if points is None:
+                continue
+            cloud = self._with_age(points, results["timestamp"] - sweep["timestamp"])
             cloud = cloud[(np.abs(cloud[:, :2]) >= self.remove_close_m).any(axis=1)]
             lidar_from_sweep = invert(np.asarray(sweep["lidar_points"]["lidar2sensor"])).astype(np.float32)
             cloud[:, :3] = cloud[:, :3] @ lidar_from_sweep[:3, :3].T + lidar_from_sweep[:3, 3]
@@ -55,9 +61,24 @@ class LoadSweeps(BaseTransform):
         results["points"] = np.concatenate(clouds)
         return results
 
-    def read(self, path: str, features: int) -> np.ndarray:
-        """Points [P,features] float32 of one file."""
-        return read_points(path, features)
+    def read(self, path: str, features: int, size: int | None = None) -> np.ndarray:
+        """Points [P,features] float32 of one file, which should have `size` bytes."""
+        return read_points(path, features, size)
+
+    def _read(self, results: dict[str, Any], entry: dict[str, Any], features: int) -> np.ndarray | None:
+        path = entry["lidar_path"]
+        if path is None:
+            return None
+        try:
+            points = self.read(path, features, entry.get("bytes"))
+            if len(points) == 0:
+                note(results, path, f"LiDAR file is empty: {path}")
+            return points
+        except (FileNotFoundError, ValueError) as error:
+            if self.on_bad_data == "stop":
+                raise
+            note(results, path, error)
+            return None
 
     @staticmethod
     def _with_age(points: np.ndarray, age_s: float) -> np.ndarray:
@@ -83,6 +104,8 @@ class LoadCameras(BaseTransform):
         min_hw: decode at the smallest of 1, 1/2, 1/4, 1/8 size with at least these rows and columns: the largest size
             that a later resize asks for. JPEG decoding is most of the time of loading. None decodes in full.
         skip_missing: carry on without an image whose file is missing instead of raising.
+        on_bad_data: "stop", or "skip": a camera whose image is missing or damaged is one that is missing, and
+            `bad_files` of the sample names it (perception/datasets/bad_data.py).
 
     Raises FileNotFoundError or ValueError naming the file that is missing, truncated, not an image, or of another size
     than its calibration is for, or the camera whose distortion is not one.
@@ -93,10 +116,12 @@ class LoadCameras(BaseTransform):
         cameras: Sequence[str] | None = None,
         min_hw: tuple[int, int] | None = None,
         skip_missing: bool = False,
+        on_bad_data: str = "stop",
     ) -> None:
         self.cameras = list(cameras) if cameras is not None else None
         self.min_hw = (int(min_hw[0]), int(min_hw[1])) if min_hw is not None else None
         self.skip_missing = skip_missing
+        self.on_bad_data = check_choice(on_bad_data)
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         entries = results.get("images", {})
@@ -109,12 +134,14 @@ class LoadCameras(BaseTransform):
             if (entry := entries.get(name)) is None:
                 continue
             try:
-                image, factor = read_image(entry["img_path"], self.min_hw)
-            except FileNotFoundError:
-                if not self.skip_missing:
+                image, factor = read_image(entry["img_path"], self.min_hw, entry.get("bytes"))
+                self._check_size(image, factor, entry)
+            except (FileNotFoundError, ValueError) as error:
+                if self.on_bad_data == "skip":
+                    note(results, entry["img_path"], error)
+                elif not (self.skip_missing and isinstance(error, FileNotFoundError)):
                     raise
                 continue
-            self._check_size(image, factor, entry)
             # A pixel of the reduced image has its centre where the centre of the k x k pixels was.
             shift = (1 / factor - 1) / 2
             image_aug[i] = image_affine(np.array([[1 / factor, 0, shift], [0, 1 / factor, shift]]))

@@ -13,6 +13,7 @@ from mmengine.structures import InstanceData  # isort: skip
 
 _META_KEYS = (
     "sample_idx", "token", "scene_token", "timestamp", "cameras", "camera_age_s", "lidar_path", "image_paths",
+    "bad_files",
 )  # fmt: skip
 
 
