@@ -1,9 +1,11 @@
 """Fixtures that several test folders use. Data is generated and small; the real key frame is read where it lies."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from browser import NAMES, Browser, find_browser
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -29,3 +31,14 @@ def tiny_synthetic(tmp_path_factory: pytest.TempPathFactory) -> Path:
     generate_dataroot(root, train_scenes=1, val_scenes=1, keyframes_per_scene=3, seed=7, image_size=(320, 180))
     create_info_files(root, VERSION, out=root, progress=False)
     return root
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """A headless Chromium (skips where there is none)."""
+    executable = find_browser()
+    if executable is None:
+        pytest.skip(f"no browser: install one of {', '.join(NAMES)}, or name it in PERCEPTION_BROWSER")
+    browser = Browser(executable, tmp_path_factory.mktemp("browser"))
+    yield browser
+    browser.close()

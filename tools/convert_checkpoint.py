@@ -47,7 +47,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     trident = commands.add_parser(
         "trident",
         help="ResNet and TridentNet weights of torchvision, mmpretrain and mmdet",
-        description=f"Convert a ResNet, or a detector of mmdet, for our camera branch or 2D detector.\n\n{TRIDENT_NOTES}",
+        description=f"Convert a ResNet or a detector of mmdet for a camera branch or 2D detector.\n\n{TRIDENT_NOTES}",
     )
     for command in (sst, trident):
         command.add_argument(

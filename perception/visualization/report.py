@@ -1,8 +1,6 @@
 """A run's results as one self-contained HTML page: no script, no other file, readable in light, dark and on a phone."""
 
-import base64
 import json
-import os
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -11,13 +9,12 @@ from typing import Any
 import cv2
 
 from perception.visualization.charts import Axes, Line, bar_chart, key, line_chart, smoothed
-from perception.visualization.report_style import STYLE
+from perception.visualization.page import picture, section, table, write_page
 
 SUMMARY = ("NDS", "mAP", "mAP_present", "mATE", "mASE", "mAOE", "mAVE", "mAAE")
 HIGHER_IS_BETTER = ("NDS", "mAP", "mAP_present")
 ERRORS = {"ATE": "m", "ASE": "1 - IoU", "AOE": "rad", "AVE": "m/s", "AAE": "1 - accuracy"}
 MODES = {"fused": "Fused", "lidar_only": "LiDAR only", "camera_only": "Camera only"}
-FRAME_WIDTH_PX = 1400
 
 
 def write_report(
@@ -43,31 +40,15 @@ def write_report(
     labels = [MODES.get(name, name.replace("_", " ")) for name in results]
     scores = list(results.values())
     sections = [
-        _section("Scores", _summary_table(labels, scores) + _scored_note(scores[0])),
-        _section("Average precision by class", _ap_bars(labels, scores)),
-        _section(f"Errors of true positives, {labels[0].lower()}", _errors_table(scores[0])),
-        _section(f"Precision and recall, {labels[0].lower()}", _pr_curves(scores[0])),
-        _section("Training", _training_curves(read_scalars(scalars))),
-        _section("Frames", "".join(_frame(Path(frame)) for frame in frames)),
-        _section("The run", _facts_table(facts or {}, stages_s or {})),
+        section("Scores", _summary_table(labels, scores) + _scored_note(scores[0])),
+        section("Average precision by class", _ap_bars(labels, scores)),
+        section(f"Errors of true positives, {labels[0].lower()}", _errors_table(scores[0])),
+        section(f"Precision and recall, {labels[0].lower()}", _pr_curves(scores[0])),
+        section("Training", _training_curves(read_scalars(scalars))),
+        section("Frames", "".join(_frame(Path(frame)) for frame in frames)),
+        section("The run", _facts_table(facts or {}, stages_s or {})),
     ]
-    return write_page(path, title, "".join(sections))
-
-
-def write_page(path: str | Path, title: str, body: str) -> Path:
-    """Write one self-contained HTML page with the report's style; whole or not at all. Returns its path."""
-    page = (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{STYLE}</style></head>"
-        f"<body><main><h1>{escape(title)}</h1>{body}</main></body></html>\n"
-    )
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(page, encoding="utf-8")
-    os.replace(temporary, path)
-    return path
+    return write_page(path, title, sections)
 
 
 def read_scalars(paths: Sequence[str | Path]) -> dict[str, list[tuple[float, float]]]:
@@ -87,18 +68,6 @@ def read_scalars(paths: Sequence[str | Path]) -> dict[str, list[tuple[float, flo
                 if isinstance(value, int | float) and isinstance(step, int | float):
                     curves.setdefault(name, {})[step] = value
     return {name: sorted(points.items()) for name, points in curves.items()}
-
-
-def _section(title: str, body: str) -> str:
-    return f"<section><h2>{escape(title)}</h2>{body}</section>" if body else ""
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]], kind: str = "") -> str:
-    """A table that scrolls sideways on a narrow screen; cells are HTML, the first of a row is its heading."""
-    top = "".join(f"<th scope=col>{cell}</th>" for cell in head)
-    body = "".join(f"<tr><th scope=row>{row[0]}</th>{''.join(f'<td>{c}</td>' for c in row[1:])}</tr>" for row in rows)
-    thead = f"<thead><tr>{top}</tr></thead>" if head else ""
-    return f'<div class=scroll><table class="{kind}">{thead}<tbody>{body}</tbody></table></div>'
 
 
 def _value(value: float | None, best: bool = False) -> str:
@@ -196,17 +165,10 @@ def _training_curves(curves: Mapping[str, list[tuple[float, float]]]) -> str:
 
 
 def _frame(path: Path) -> str:
-    picture = cv2.imread(str(path))
-    if picture is None:
+    image = cv2.imread(str(path))
+    if image is None:
         raise FileNotFoundError(f"no picture can be read from {path}")
-    if picture.shape[1] > FRAME_WIDTH_PX:
-        height = round(picture.shape[0] * FRAME_WIDTH_PX / picture.shape[1])
-        picture = cv2.resize(picture, (FRAME_WIDTH_PX, height), interpolation=cv2.INTER_AREA)
-    data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 82])[1]
-    source = "data:image/jpeg;base64," + base64.b64encode(data.tobytes()).decode()
-    name = escape(path.stem, quote=True)
-    image = f'<img loading=lazy src="{source}" alt="frame {name}">'
-    return f"<figure class=frame>{image}<figcaption>{name}</figcaption></figure>"
+    return picture(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), path.stem)
 
 
 def _facts_table(facts: Mapping[str, str], stages_s: Mapping[str, float]) -> str:

@@ -11,7 +11,9 @@ _DARK = """
 --s4:#2f5796;--s5:#4f82d4;--s6:#7fb0ff;--s7:#c9deff;
 """
 _SERIES = "".join(
-    f".line.s{i}{{stroke:var(--s{i})}}.bar.s{i}{{fill:var(--s{i})}}i.s{i}{{background:var(--s{i})}}" for i in range(8)
+    f".line.s{i}{{stroke:var(--s{i})}}.bar.s{i}{{fill:var(--s{i})}}i.s{i}{{background:var(--s{i})}}"
+    f".h{i}{{--tint:var(--s{i})}}"
+    for i in range(8)
 )
 STYLE = f"""
 :root{{color-scheme:light dark;{_LIGHT}}}
@@ -36,6 +38,9 @@ path.grid{{stroke:var(--rule);fill:none}}path.axis{{stroke:var(--soft);fill:none
 .wide{{max-width:600px}}.wide svg{{padding:10px 4px}}
 .key{{display:flex;flex-wrap:wrap;gap:4px 18px;font-size:.9rem;margin:.2em 0 .8em}}
 i{{display:inline-block;width:.8em;height:.8em;border-radius:3px;margin-right:.45em}}
+.heat{{background:color-mix(in srgb,var(--tint) calc(var(--v)*60%),transparent)}}.empty{{color:var(--soft)}}
+.scroll tbody th{{position:sticky;left:0;background:var(--page)}}
+@media(max-width:600px){{main{{padding:12px 12px 40px}}th,td{{padding:.3em .5em}}}}
 .frame{{margin:0 0 22px}}.frame img{{width:100%;height:auto;border-radius:8px;display:block}}
 .frame figcaption{{font-weight:normal;color:var(--soft);margin-top:.3em}}
 details{{margin-top:.8em}}summary{{cursor:pointer;color:var(--soft)}}

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from perception.visualization.charts import bar_chart
-from perception.visualization.report import table, write_page
+from perception.visualization.page import section, table, write_page
 
 
 def write_robustness_page(path: str | Path, rows: Sequence[Mapping[str, Any]], title: str = "Robustness") -> Path:
@@ -25,11 +25,12 @@ def write_robustness_page(path: str | Path, rows: Sequence[Mapping[str, Any]], t
         ]
         for row in rows
     ]
-    body = (
-        "<section><h2>Share of the full NDS that is left</h2><div class=grid>" + "".join(charts) + "</div></section>"
-        "<section><h2>All conditions</h2>"
-        + table(["condition", "NDS", "mAP", "share of the full NDS"], cells, "numbers")
-        + "<p class=note>The network is told of missing sensors only; of every other fault it knows nothing. "
-        "Late cameras are simulated by the car's own motion, late LiDAR by older sweeps.</p></section>"
+    note = (
+        "<p class=note>The network is told of missing sensors only; of every other fault it knows nothing. Late cameras "
+        "are simulated by the car's own motion, late LiDAR by older sweeps.</p>"
     )
-    return write_page(path, title, body)
+    sections = [
+        section("Share of the full NDS that is left", f"<div class=grid>{''.join(charts)}</div>"),
+        section("All conditions", table(["condition", "NDS", "mAP", "share of the full NDS"], cells, "numbers") + note),
+    ]
+    return write_page(path, title, sections)

@@ -7,7 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from nuscenes import NuScenes
 
+from perception.datasets.info_files import resolve_entry
+from perception.datasets.nuscenes_infos import sample_entry
+from perception.datasets.transforms import LoadCameras, LoadSweeps
 from perception.geometry import box_from_global, compose_image_from_lidar, invert
 from perception.visualization.frame_picture import frame_picture
 
@@ -25,6 +29,15 @@ def read_results(path: str | Path) -> Results:
         raise ValueError(f'{path} is no nuScenes submission: it needs "results" by sample token') from error
 
 
+def load_sample(nusc: NuScenes, token: str, sweeps: int = 0) -> dict[str, Any]:
+    """A sample of the tables with its points and full-size images, as `sample_picture` takes it (without
+    annotations)."""
+    entry = sample_entry(nusc, token, 0, sweeps)
+    entry.pop("instances")
+    resolve_entry(entry, nusc.dataroot)
+    return LoadCameras(skip_missing=True).transform(LoadSweeps(sweeps).transform(entry))
+
+
 def sample_picture(
     sample: Mapping[str, Any],
     class_names: Sequence[str],
@@ -37,28 +50,41 @@ def sample_picture(
     Ground truth is taken from its eval_ann_info or ann_info; detections are entries of a submission, global frame.
     """
     truth = sample.get("eval_ann_info") or sample.get("ann_info") or {}
-    ego_from_lidar = np.asarray(sample["lidar_points"].get("lidar2ego", np.eye(4)))
     boxes: dict[str, Any] = {}
     if "gt_bboxes_3d" in truth:
         table = truth["gt_bboxes_3d"].tensor.numpy().copy()
         table[:, 2] += table[:, 5] / 2  # mmdet3d's boxes stand on their bottom centre
         boxes |= {"gt_boxes": table, "gt_labels": truth["gt_labels_3d"]}
     if detections is not None:
-        lidar_from_global = invert(np.asarray(sample["ego2global"]) @ ego_from_lidar)
         known = [d for d in detections if d["detection_name"] in class_names]
-        rows = [
-            box_from_global(lidar_from_global, d["translation"], d["size"], d["rotation"], d["velocity"]) for d in known
-        ]
         boxes |= {
-            "pred_boxes": np.array(rows).reshape(-1, 9),
+            "pred_boxes": boxes_of_sample(sample, known),
             "pred_labels": np.array([list(class_names).index(d["detection_name"]) for d in known], np.int64),
             "pred_scores": np.array([d["detection_score"] for d in known], np.float64),
         }
+    return draw_sample(sample, class_names, boxes, score_threshold=score_threshold, range_m=range_m)
+
+
+def boxes_of_sample(sample: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> np.ndarray:
+    """Boxes [K,9] in a sample's LiDAR frame of rows with a submission's translation, size, rotation and velocity."""
+    lidar_from_global = invert(np.asarray(sample["ego2global"]) @ _ego_from_lidar(sample))
+    boxes = [
+        box_from_global(lidar_from_global, row["translation"], row["size"], row["rotation"], row["velocity"])
+        for row in rows
+    ]
+    return np.array(boxes).reshape(-1, 9)
+
+
+def draw_sample(
+    sample: Mapping[str, Any], class_names: Sequence[str], boxes: Mapping[str, Any], title: str = "", **options: Any
+) -> np.ndarray:
+    """frame_picture of a loaded sample: its sensors, its title, and `boxes` as frame_picture's gt_ and pred_
+    arguments."""
     matrices = [
         compose_image_from_lidar(*calibration)
         for calibration in zip(sample["camera_from_lidar"], sample["intrinsics"], sample["image_aug"], strict=True)
     ]
-    forward = ego_from_lidar[0, :2]  # the ego frame's x, seen from the LiDAR frame
+    forward = _ego_from_lidar(sample)[0, :2]  # the ego frame's x, seen from the LiDAR frame
     return frame_picture(
         sample["camera_images"],
         np.array(matrices).reshape(-1, 4, 4),
@@ -66,8 +92,11 @@ def sample_picture(
         class_names,
         **boxes,
         camera_names=sample["cameras"],
-        title=f"{sample.get('scene_name', sample.get('scene_token', ''))} · {sample['token']}",
-        score_threshold=score_threshold,
-        range_m=range_m,
+        title=title or f"{sample.get('scene_name', sample.get('scene_token', ''))} · {sample['token']}",
         forward_rad=math.atan2(forward[1], forward[0]),
+        **options,
     )
+
+
+def _ego_from_lidar(sample: Mapping[str, Any]) -> np.ndarray:
+    return np.asarray(sample["lidar_points"].get("lidar2ego", np.eye(4)))

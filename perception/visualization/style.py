@@ -29,13 +29,21 @@ CLASS_COLOURS: dict[str, Colour] = {
     "traffic_cone": (255, 59, 48),
     "barrier": (46, 230, 168),
 }
+# Kinds of evaluation.frame_errors.
+ERROR_COLOURS: dict[str, Colour] = {
+    "right": (70, 200, 110),
+    "wrong class": (190, 110, 255),
+    "false": (255, 80, 60),
+    "missed": (255, 190, 30),
+}
 _SPARE: list[Colour] = [(150, 220, 220), (255, 190, 190), (200, 200, 110), (140, 160, 255), (230, 230, 230)]
 _SUBPIXEL_BITS = 4
 
 
 def class_colour(name: str) -> Colour:
-    """Colour of a class; a class that is not one of nuScenes' ten gets a spare colour, always the same one."""
-    return CLASS_COLOURS.get(name) or _SPARE[sum(name.encode()) % len(_SPARE)]
+    """Colour of a class or of a kind of error; a class beyond nuScenes' ten gets a spare colour, always the same
+    one."""
+    return CLASS_COLOURS.get(name) or ERROR_COLOURS.get(name) or _SPARE[sum(name.encode()) % len(_SPARE)]
 
 
 @lru_cache(maxsize=16)
