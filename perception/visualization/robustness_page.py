@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from perception.visualization.charts import bar_chart
-from perception.visualization.page import section, table, write_page
+from perception.visualization.page import note, section, table, write_page
 
 
 def write_robustness_page(path: str | Path, rows: Sequence[Mapping[str, Any]], title: str = "Robustness") -> Path:
@@ -25,12 +25,12 @@ def write_robustness_page(path: str | Path, rows: Sequence[Mapping[str, Any]], t
         ]
         for row in rows
     ]
-    note = (
-        "<p class=note>The network is told of missing sensors only; of every other fault it knows nothing. Late cameras "
-        "are simulated by the car's own motion, late LiDAR by older sweeps.</p>"
+    told = note(
+        "The network is told of missing sensors only; of every other fault it knows nothing. "
+        "Late cameras are simulated by the car's own motion, late LiDAR by older sweeps."
     )
     sections = [
         section("Share of the full NDS that is left", f"<div class=grid>{''.join(charts)}</div>"),
-        section("All conditions", table(["condition", "NDS", "mAP", "share of the full NDS"], cells, "numbers") + note),
+        section("All conditions", table(["condition", "NDS", "mAP", "share of the full NDS"], cells, "numbers") + told),
     ]
     return write_page(path, title, sections)
