@@ -31,7 +31,7 @@ def test_another_size_and_a_missing_weight_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"no TridentResNet of this size.*first: conv1.weight"):
         load_backbone(TridentResNet(18, base_channels=16), str(tmp_path / "resnet.pth"))
     torch.save({"state_dict": {"conv1.weight": torch.zeros(8, 3, 7, 7)}}, tmp_path / "part.pth")
-    with pytest.raises(ValueError, match="first: bn1.weight"):
+    with pytest.raises(ValueError, match=r"first: bn1\.weight"):
         load_backbone(TridentResNet(18, base_channels=8), str(tmp_path / "part.pth"))
-    with pytest.raises(FileNotFoundError, match="gone.pth"):
+    with pytest.raises(FileNotFoundError, match=r"gone\.pth"):
         load_backbone(TridentResNet(18, base_channels=8), str(tmp_path / "gone.pth"))
