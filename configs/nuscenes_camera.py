@@ -64,6 +64,9 @@ model.loss.grid = camera_grid  # noqa: F405
 model.depth_weight = 3.0  # noqa: F405  BEVDepth's; the other weights of what is learnt in the images are plain ones
 model.backbone_checkpoint = None  # noqa: F405
 
+# On several GPUs: the lift's trust in a LiDAR at hand has no gradient without one.
+find_unused_parameters = True
+
 train_pipeline = [
     dict(type=LoadSweeps, sweeps=0),  # noqa: F405
     dict(type=LoadCameras, min_hw=image_hw),  # noqa: F405

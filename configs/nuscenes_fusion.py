@@ -21,3 +21,4 @@ model.network.update(  # noqa: F405
     head=head,  # noqa: F405
 )
 model.loss.grid = head_grid  # noqa: F405
+find_unused_parameters = False

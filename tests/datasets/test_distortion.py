@@ -11,6 +11,8 @@ from mmengine.dataset import Compose
 from test_augmentation import colour_centroid
 
 from perception.datasets.frames import frame_inputs, read_frames
+from perception.datasets.nuscenes import NuScenesFusionDataset
+from perception.datasets.nuscenes_infos import create_info_files
 from perception.datasets.transforms import ImageAugment, LoadCameras, LoadSweeps, PackFrame
 from perception.geometry import compose_image_from_lidar, project
 
@@ -76,9 +78,9 @@ def test_without_its_coefficients_the_lens_shows(model: str, tmp_path: Path) -> 
 
 def test_a_straightened_frame_goes_through_the_pipeline(tmp_path: Path) -> None:
     write_recording(tmp_path, "fisheye", {"model": "fisheye", "coefficients": LENSES["fisheye"]})
-    pipeline = Compose([LoadSweeps(sweeps=0), LoadCameras(), ImageAugment(size_hw=(120, 320)), PackFrame()])
+    pipeline = Compose([LoadSweeps(sweeps=0), LoadCameras(), ImageAugment(size_hw=(240, 320)), PackFrame()])
     inputs = frame_inputs(read_frames(tmp_path)[0], pipeline)["inputs"]
-    assert inputs["images"].shape == (1, 3, 120, 320) and inputs["camera_mask"].all()
+    assert inputs["images"].shape == (1, 3, 240, 320) and inputs["camera_mask"].all()
     pixels, _ = project(inputs["image_from_lidar"][0].numpy(), DISCS)
     np.testing.assert_allclose(colour_centroid(inputs["images"][0].numpy(), 2), pixels[2], atol=0.4)
 
@@ -98,6 +100,25 @@ def test_a_bad_distortion_names_the_camera(distortion: Any, message: str, tmp_pa
         read_frames(write_recording(tmp_path, "fisheye", distortion))
 
 
+def test_a_lens_in_a_dataroots_table_reaches_the_info_file(damaged_root: Path, tmp_path: Path) -> None:
+    path = damaged_root / "v1.0-mini" / "calibrated_sensor.json"
+    rows = json.loads(path.read_text())
+    lens = {"model": "brown_conrady", "coefficients": LENSES["brown_conrady"]}
+    next(row for row in rows if row["token"] == "calibrated_CAM_FRONT")["distortion"] = lens
+    path.write_text(json.dumps(rows))
+    infos = create_info_files(damaged_root, "v1.0-mini", tmp_path, progress=False)["train"]
+    dataset = NuScenesFusionDataset(str(infos), test_mode=True)
+    images = dataset[0]["images"]
+    assert images["CAM_FRONT"]["distortion"] == lens and "distortion" not in images["CAM_BACK"]
+    straight = LoadCameras()(dataset[0])["camera_images"]  # back, front
+    bent = LoadCameras()({**dataset[0], "images": without_lens(images)})["camera_images"]
+    assert np.array_equal(straight[0], bent[0]) and not np.array_equal(straight[1], bent[1])
+
+
+def without_lens(images: dict[str, Any]) -> dict[str, Any]:
+    return {name: {k: v for k, v in image.items() if k != "distortion"} for name, image in images.items()}
+
+
 def test_cameras_of_one_rig_may_differ_in_size(tmp_path: Path) -> None:
     """The same picture at half the size, and the same camera: the same pixels reach the network."""
     write_recording(tmp_path, "brown_conrady", {"model": "brown_conrady", "coefficients": LENSES["brown_conrady"]})
@@ -110,7 +131,7 @@ def test_cameras_of_one_rig_may_differ_in_size(tmp_path: Path) -> None:
     (tmp_path / "SMALL").mkdir()
     image = cv2.imread(str(tmp_path / "CAM" / "one.png"))
     cv2.imwrite(str(tmp_path / "SMALL" / "one.png"), cv2.resize(image, (320, 240), interpolation=cv2.INTER_AREA))
-    pipeline = Compose([LoadSweeps(sweeps=0), LoadCameras(), ImageAugment(size_hw=(100, 200)), PackFrame()])
+    pipeline = Compose([LoadSweeps(sweeps=0), LoadCameras(), ImageAugment(size_hw=(150, 200)), PackFrame()])
     inputs = frame_inputs(read_frames(tmp_path)[0], pipeline)["inputs"]
     matrices, images = inputs["image_from_lidar"].numpy(), inputs["images"].numpy()
     np.testing.assert_allclose(matrices[0], matrices[1], atol=1e-3)
