@@ -1,7 +1,7 @@
 """What the two LiDAR encoders cost at full size, on the key sweep of a real key frame.
 
-The branches of nuscenes_lidar.py (SST) and nuscenes_lidar_spconv.py, alone, in float32; their runs alternate. Beside wall
-time it tells the processor's time, summed over threads, which a busy machine disturbs less.
+The branches of nuscenes_lidar.py (SST) and nuscenes_lidar_spconv.py, alone, in float32; their runs alternate. Beside
+the wall time stands the processor's time, summed over threads, which a busy machine disturbs less.
 
 python benchmarks/lidar_encoders.py [--root ../shared/nuscenes-one-frame]
 """
