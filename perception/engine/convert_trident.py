@@ -114,8 +114,8 @@ def _part(name: str, backbone: str) -> str:
 def trident_target(config: str | Path) -> tuple[dict[str, Tensor], str]:
     """The state dict that a config's network takes, and what stands before its ResNet's names in it.
 
-    Of a 2D detector the whole; of a network in bird's-eye view its camera backbone alone. The tensors are on torch's meta
-    device: they have shapes and hold nothing.
+    Of a 2D detector the whole; of a network in bird's-eye view its camera backbone alone. The tensors are on torch's
+    meta device: they have shapes and hold nothing.
 
     Raises:
         FileNotFoundError: no such file.
