@@ -69,7 +69,9 @@ def create_coco_file(root: str | Path, version: str, out: str | Path, progress: 
                 if x2 > x1 and y2 > y1:
                     mask = _mask(row)
                     area = float(coco_mask.area(mask)) if mask else None
-                    extra = {"segmentation": {**mask, "counts": mask["counts"].decode()}} if mask else {}
+                    extra: dict[str, Any] = (
+                        {"segmentation": {**mask, "counts": mask["counts"].decode()}} if mask else {}
+                    )
                     writer.add_box(number, labels[row["category_token"]], (x1, y1, x2 - x1, y2 - y1), area, **extra)
     return writer
 

@@ -76,7 +76,7 @@ def test_nearer_boxes_hide() -> None:
     wall = box(-2, 5, 0, (4, 0.2, 4))
     half_hidden, behind, free = box(0, 10, 0, (4, 1, 1)), box(-4, 12, 0, (1, 1, 1)), box(6, 10, 0, (1, 1, 1))
     found = visible_boxes(np.array([half_hidden, behind, wall, free]), IMAGE_FROM_LIDAR, HW)
-    order = found.index.tolist()
+    order = found.rows.tolist()
     assert set(order) == {0, 2, 3} and order[0] == 2
     alone = visible_boxes(np.array([half_hidden]), IMAGE_FROM_LIDAR, HW).boxes[0]
     edge = visible_boxes(np.array([wall]), IMAGE_FROM_LIDAR, HW).boxes[0, 2]
@@ -88,7 +88,7 @@ def test_nearer_boxes_hide() -> None:
 
 def test_no_boxes() -> None:
     found = visible_boxes(np.zeros((0, 7)), IMAGE_FROM_LIDAR, HW)
-    assert found.boxes.shape == (0, 4) and found.index.shape == found.visible.shape == (0,)
+    assert found.boxes.shape == (0, 4) and found.rows.shape == found.visible.shape == (0,)
 
 
 @pytest.mark.parametrize(
