@@ -119,7 +119,8 @@ class CenterHead(nn.Module):
 
     def _suppress(self, boxes: Tensor, scores: Tensor, labels: Tensor) -> Tensor:
         """Scores [B,K] with zero where a better candidate of the same class is nearer than the class's radius."""
-        gap = torch.cdist(boxes[..., :2], boxes[..., :2])
+        # By differences: by products of coordinates, as cdist does it by default, 0.3 m at 50 m is off by a millimetre.
+        gap = torch.cdist(boxes[..., :2], boxes[..., :2], compute_mode="donot_use_mm_for_euclid_dist")
         near = (gap < self.nms_radius_m[labels][..., None]) & (labels[..., None] == labels[..., None, :])
         # Candidates come by descending score: the better ones of candidate k are those before it.
         better = torch.ones_like(near).tril(-1)
