@@ -18,9 +18,10 @@ from perception.detector import FusionDetector
 from perception.engine.checkpoints import load_weights
 from perception.engine.run import load_config
 from perception.evaluation.nuscenes_results import MOVING_AND_RESTING, MOVING_SPEED_MPS
-from perception.export.aoti import Precision, write_artifact
+from perception.export.aoti import write_artifact
 from perception.export.manifest import ExportSpec
 from perception.export.preprocessing import ImagePreprocessing, PointPreprocessing
+from perception.export.vehicle import Precision
 
 # nuScenes' rig in the order of the data set's loader.
 CAMERAS = ("CAM_BACK", "CAM_BACK_LEFT", "CAM_BACK_RIGHT", "CAM_FRONT", "CAM_FRONT_LEFT", "CAM_FRONT_RIGHT")

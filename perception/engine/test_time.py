@@ -78,7 +78,7 @@ def merge_views(found: Sequence[Detections], radius_m: Tensor) -> Detections:
     labels, view = labels.gather(1, order), view.gather(1, order)
     boxes = boxes.gather(1, order[..., None].expand(-1, -1, 9))
 
-    gap = torch.cdist(boxes[..., :2], boxes[..., :2])
+    gap = torch.cdist(boxes[..., :2], boxes[..., :2], compute_mode="donot_use_mm_for_euclid_dist")
     near = (gap < radius_m[labels][..., None]) & (labels[..., None] == labels[..., None, :])
     near |= torch.eye(near.shape[-1], dtype=torch.bool, device=near.device)
     shares = near * scores[:, None]  # [B,M,M]

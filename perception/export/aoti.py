@@ -6,19 +6,16 @@ import json
 import os
 import shutil
 import tempfile
-from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, Literal
 
 import torch
 from torch._inductor import aoti_compile_and_package
 from torch.export import Dim, ExportedProgram
 
 from perception.export.manifest import MANIFEST_NAME, ExportSpec, manifest_of
-from perception.export.vehicle import VehicleNetwork, VehicleShape, example_inputs
+from perception.export.vehicle import Precision, VehicleNetwork, VehicleShape, example_inputs
 from perception.model import PerceptionNetwork
 
-Precision = Literal["fp32", "bf16"]
 MODEL_NAME = "model.pt2"
 # Freezing folds the norms into the convolutions and lays weights out once. The number of threads is the caller's, not
 # that of the machine that compiles.
@@ -28,16 +25,14 @@ INDUCTOR = {"freezing": True, "cpp.dynamic_threads": True, "aot_inductor.check_l
 def export_program(network: PerceptionNetwork, shape: VehicleShape, precision: Precision = "fp32") -> ExportedProgram:
     """The whole network, decoding included, as one graph in which only the number of points is free.
 
-    The network is put into evaluation mode. bf16 is torch's autocast: convolutions of the camera branch, the decoder
-    and the head; positions, voxels, depths and boxes stay float32.
+    The network is put into evaluation mode.
     """
-    vehicle = VehicleNetwork(network.eval())
-    inputs = example_inputs(vehicle.input_names, shape)
+    vehicle = VehicleNetwork(network.eval(), precision)
+    inputs = example_inputs(vehicle.input_names, shape, min(1000, shape.max_points))
     dynamic = tuple(
         {0: Dim("points", min=0, max=shape.max_points)} if n == "points" else None for n in vehicle.input_names
     )
-    autocast = torch.autocast("cpu", torch.bfloat16) if precision == "bf16" else nullcontext()
-    with torch.no_grad(), autocast:
+    with torch.no_grad():
         return torch.export.export(vehicle, inputs, dynamic_shapes={"inputs": dynamic})
 
 
@@ -59,7 +54,7 @@ def write_artifact(
     try:
         program = export_program(network, spec.shape, precision)
         with torch.no_grad():
-            aoti_compile_and_package(program, package_path=str(folder / MODEL_NAME), inductor_configs=_options())
+            aoti_compile_and_package(program, package_path=str(folder / MODEL_NAME), inductor_configs=dict(INDUCTOR))
         manifest = manifest_of(VehicleNetwork(network), spec, folder / MODEL_NAME, precision)
         (folder / MANIFEST_NAME).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
         folder.chmod(0o755)
@@ -69,7 +64,3 @@ def write_artifact(
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return out
-
-
-def _options() -> dict[str, Any]:
-    return dict(INDUCTOR)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from perception.model import Frames, PerceptionNetwork
 
+Precision = Literal["fp32", "bf16"]
 POINT_FEATURES = 5
 BOX_NUMBERS = 9
 LIDAR_INPUTS = ("points", "lidar_mask")
@@ -42,11 +45,16 @@ class VehicleNetwork(nn.Module):
 
     points [P,5] float32 and lidar_mask [1] bool where it has a LiDAR branch; images [N,3,H,W] uint8, image_from_lidar
     [N,4,4] float32 and camera_mask [N] bool where it has a camera branch: the fields of Frames without the batch.
+
+    Args:
+        network: the network.
+        precision: bf16 runs it under torch's autocast: convolutions of the camera branch, the decoder and the head;
+            positions, voxels, depths and boxes stay float32.
     """
 
-    def __init__(self, network: PerceptionNetwork) -> None:
+    def __init__(self, network: PerceptionNetwork, precision: Precision = "fp32") -> None:
         super().__init__()
-        self.network = network
+        self.network, self.precision = network, precision
         self.input_names = (
             LIDAR_INPUTS * (network.lidar is not None) + CAMERA_INPUTS * (network.camera is not None)
         )  # fmt: skip
@@ -66,7 +74,11 @@ class VehicleNetwork(nn.Module):
             camera_mask=given.get("camera_mask", nothing[:0])[None],
             lidar_mask=given.get("lidar_mask", nothing),
         )
-        boxes, scores, labels = self.network.head.decode(self.network(frames).head)
+        # Around the call, not around the export: what surrounds an export is not in the exported program.
+        bf16 = torch.autocast(device.type, torch.bfloat16) if self.precision == "bf16" else nullcontext()
+        with bf16:
+            head = self.network(frames).head
+        boxes, scores, labels = self.network.head.decode(head)
         return boxes[0], scores[0], labels[0]
 
 

@@ -134,7 +134,8 @@ def suppress(boxes: Tensor, scores: Tensor, labels: Tensor, radius_m: Tensor) ->
 
     boxes [B,K,9], scores [B,K] descending, labels [B,K], radius_m [classes].
     """
-    gap = torch.cdist(boxes[..., :2], boxes[..., :2])
+    # By differences: by products of coordinates, as cdist does it by default, 0.3 m at 50 m is off by a millimetre.
+    gap = torch.cdist(boxes[..., :2], boxes[..., :2], compute_mode="donot_use_mm_for_euclid_dist")
     near = (gap < radius_m[labels][..., None]) & (labels[..., None] == labels[..., None, :])
     # Candidates come by descending score: the better ones of candidate k are those before it.
     better = torch.ones_like(near).tril(-1)

@@ -63,9 +63,10 @@ def test_the_vehicle_network_is_the_network() -> None:
     from test_model import frames
 
     net, batch = network(), frames(batch=1)
-    boxes, scores, labels = VehicleNetwork(net)(
-        batch.points, batch.lidar_mask, batch.images[0], batch.image_from_lidar[0], batch.camera_mask[0]
-    )
+    with torch.no_grad():
+        boxes, scores, labels = VehicleNetwork(net)(
+            batch.points, batch.lidar_mask, batch.images[0], batch.image_from_lidar[0], batch.camera_mask[0]
+        )
     expected = net.detect(batch)
     assert torch.equal(boxes, expected.boxes[0]) and torch.equal(scores, expected.scores[0])
     assert torch.equal(labels, expected.labels[0])

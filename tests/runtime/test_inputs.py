@@ -11,7 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from cmake_build import SanitizedBuild
+from cmake_build import SanitizedBuild, build_sanitized
 
 from perception.datasets.transforms import ImageAugment, LoadCameras
 from perception.geometry import compose_image_from_lidar
@@ -23,12 +23,19 @@ Probe = Callable[..., subprocess.CompletedProcess]
 
 
 @pytest.fixture(scope="module")
+def sanitized_build() -> SanitizedBuild:
+    """The runtime's readers under sanitizers. Skips where what they need is not installed."""
+    for header in ("jpeglib.h", "png.h", "nlohmann/json.hpp"):
+        source = f"#include <stdio.h>\n#include <{header}>\n"
+        command = ["c++", "-x", "c++", "-std=c++20", "-fsyntax-only", "-"]
+        if subprocess.run(command, input=source, capture_output=True, text=True, check=False).returncode != 0:
+            pytest.skip(f"{header} is missing: apt install libjpeg62-turbo-dev libpng-dev nlohmann-json3-dev")
+    return build_sanitized("runtime_probe", "test_workers")
+
+
+@pytest.fixture(scope="module")
 def probe(sanitized_build: SanitizedBuild) -> Probe:
     program = sanitized_build.folder / "runtime_tests" / "runtime_probe"
-    if not program.is_file():
-        pytest.skip(
-            "the runtime's libraries are missing: apt install libjpeg62-turbo-dev libpng-dev nlohmann-json3-dev"
-        )
 
     def call(*arguments: Any) -> subprocess.CompletedProcess:
         return subprocess.run([program, *map(str, arguments)], capture_output=True, check=False)
