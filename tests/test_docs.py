@@ -43,7 +43,7 @@ def test_files_that_are_named_exist(page: Path) -> None:
 
 
 def command_lines(page: Path) -> list[str]:
-    lines = re.findall(r"^(?: {4}|\t|`)?(?:python3? )?(tools/\w+\.py [^`#\n]*)", page.read_text(), flags=re.MULTILINE)
+    lines = re.findall(r"^ {4}(?:python3? )?(tools/\w+\.py [^#\n]*)", page.read_text(), flags=re.MULTILINE)
     return [re.sub(r"\s+\(.*\)$|\s{2,}.*$", "", line).strip() for line in lines]
 
 
