@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +60,6 @@ class BadBatch:
     what: str
     step: dict[str, int]
     found: str = ""
-    kind: str = field(default=_KIND, init=False)
 
     @classmethod
     def of(cls, model: nn.Module, batch: Any, random: Any, what: str, step: dict[str, int]) -> BadBatch:
@@ -79,7 +78,7 @@ class BadBatch:
     def write(self, path: str | Path) -> None:
         """Write it whole or not at all."""
         with whole_file(path, "wb") as file:
-            torch.save(dict(vars(self)), file)
+            torch.save({"kind": _KIND, **vars(self)}, file)
 
     @classmethod
     def read(cls, path: str | Path) -> BadBatch:

@@ -26,10 +26,11 @@ def first_bad(model: BaseModel, batch: Any, optim_wrapper: OptimWrapper, random:
         optim_wrapper: whose precision the step runs in.
         random: as `random_state` gives it, from before the step.
     """
-    return _in_batch(batch) or _in_parameters(model) or _in_step(model, batch, optim_wrapper, random)
+    return bad_input(batch) or _in_parameters(model) or _in_step(model, batch, optim_wrapper, random)
 
 
-def _in_batch(batch: Any) -> str | None:
+def bad_input(batch: Any) -> str | None:
+    """The first input or ground truth box of a batch that is not finite, in words; velocities may be NaN: unknown."""
     tokens = tokens_of(batch)
     for name, values in batch["inputs"].items():
         for token, value in zip(tokens, values, strict=True):
