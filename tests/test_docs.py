@@ -63,8 +63,8 @@ def test_command_lines_are_taken(page: str, line: str) -> None:
         assert (ROOT / config).is_file() or "my" in str(config), f"{page}: {config}"
 
 
-def test_every_page_can_be_reached_from_the_first() -> None:
-    reached, waiting = set(), [ROOT / "docs/index.md"]
+def test_every_page_can_be_reached_from_the_first_or_the_readme() -> None:
+    reached, waiting = set(), [ROOT / "docs/index.md", ROOT / "README.md"]
     while waiting:
         page = waiting.pop()
         if page in reached:
