@@ -97,7 +97,7 @@ class BadBatch:
         return cls(**content)
 
     def batch(self) -> dict[str, Any]:
-        """The batch as the data loader gave it. Raises ValueError for one without 3D boxes, which is only to look at."""
+        """The batch as the data loader gave it. Raises ValueError for one without 3D boxes, which cannot be run."""
         if len(self.boxes) != len(self.tokens):
             raise ValueError(f"samples {', '.join(self.tokens)} have no 3D boxes and cannot be run again")
         samples = []
