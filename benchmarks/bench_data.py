@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from perception.datasets.nuscenes_infos import create_info_files
-from perception.datasets.nuscenes_tables import TABLES
+from perception.datasets.nuscenes_tables import TABLES, splits_of
 from perception.datasets.synthetic import VERSION, generate_dataroot
 
 NUSCENES_SAMPLES = 34_149
@@ -51,8 +51,8 @@ def multiply(source: Path, root: Path, copies: int) -> None:
                     file.write("[\n" if index == number == 0 else ",\n")
                     file.write(json.dumps({key: _renamed(table, key, value, index) for key, value in record.items()}))
             file.write("\n]" if records else "[]")
-    splits = json.loads((source / VERSION / "splits.json").read_text())
-    more = {split: [f"{name}-{index}" for index in range(copies) for name in names] for split, names in splits.items()}
+    splits = {kind: split.scenes for kind, split in splits_of(source, VERSION).items()}
+    more = {kind: [f"{name}-{index}" for index in range(copies) for name in names] for kind, names in splits.items()}
     (root / VERSION / "splits.json").write_text(json.dumps(more))
 
 

@@ -43,7 +43,7 @@ def test_files_that_are_named_exist(page: Path) -> None:
 
 
 def command_lines(page: Path) -> list[str]:
-    lines = re.findall(r"^(?: {4}|\t|`)?(?:python3? )?(tools/\w+\.py [^`#\n]*)", page.read_text(), flags=re.MULTILINE)
+    lines = re.findall(r"^ {4}(?:python3? )?(tools/\w+\.py [^#\n]*)", page.read_text(), flags=re.MULTILINE)
     return [re.sub(r"\s+\(.*\)$|\s{2,}.*$", "", line).strip() for line in lines]
 
 
@@ -63,8 +63,8 @@ def test_command_lines_are_taken(page: str, line: str) -> None:
         assert (ROOT / config).is_file() or "my" in str(config), f"{page}: {config}"
 
 
-def test_every_page_can_be_reached_from_the_first() -> None:
-    reached, waiting = set(), [ROOT / "docs/index.md"]
+def test_every_page_can_be_reached_from_the_first_or_the_readme() -> None:
+    reached, waiting = set(), [ROOT / "docs/index.md", ROOT / "README.md"]
     while waiting:
         page = waiting.pop()
         if page in reached:

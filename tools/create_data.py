@@ -130,7 +130,8 @@ def show(result: dict) -> str:
     lines = [str(path) for path in result["written"]]
     for key in ("samples", "objects"):
         if key in result:
-            lines.append(f"{key}: {', '.join(f'{name} {count}' for name, count in result[key].items())}")
+            counts = ", ".join(f"{name} {count}" for name, count in result[key].items())
+            lines.append(f"{sum(result[key].values())} {key}: {counts}")
     if bad := result.get("bad_files"):
         lines.append(f"{bad['count']} bad files were left out; {bad['list']} names them")
     return "\n".join([*lines, f"done in {result['seconds']} s"])
@@ -167,7 +168,7 @@ def make_database(args: argparse.Namespace) -> dict:
         workers=args.workers,
         progress=not args.quiet,
     )
-    return {"written": [str(args.out)], "objects": {"all": sum(counts.values()), **dict(sorted(counts.items()))}}
+    return {"written": [str(args.out)], "objects": dict(sorted(counts.items()))}
 
 
 def make_coco2d(args: argparse.Namespace) -> dict:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +35,15 @@ def restore_random_state(state: Mapping[str, Tensor]) -> None:
 
 
 def tokens_of(batch: Any) -> list[str]:
-    """The tokens of a batch's samples."""
-    return [str(sample.metainfo.get("token", index)) for index, sample in enumerate(batch["data_samples"])]
+    """The tokens of a batch's samples; of samples that have none, as images of mmdet, the path or the place."""
+    metas = [sample.metainfo for sample in batch["data_samples"]]
+    return [str(meta.get("token", meta.get("img_path", index))) for index, meta in enumerate(metas)]
+
+
+def inputs_of(batch: Any) -> dict[str, list[Tensor]]:
+    """{name: one tensor per sample} of a batch; mmdet's batches of images, a bare list, are named "inputs"."""
+    inputs = batch["inputs"]
+    return dict(inputs) if isinstance(inputs, Mapping) else {"inputs": list(inputs)}
 
 
 @dataclass
@@ -60,16 +67,16 @@ class BadBatch:
     what: str
     step: dict[str, int]
     found: str = ""
-    kind: str = field(default=_KIND, init=False)
 
     @classmethod
     def of(cls, model: nn.Module, batch: Any, random: Any, what: str, step: dict[str, int]) -> BadBatch:
         """What `write` needs, copied to the CPU."""
-        instances = [sample.gt_instances_3d for sample in batch["data_samples"]]
+        instances = [sample.get("gt_instances_3d") for sample in batch["data_samples"]]
+        known = [row for row in instances if row is not None]
         return cls(
             tokens_of(batch),
-            {name: [value.detach().cpu() for value in values] for name, values in batch["inputs"].items()},
-            [(row.bboxes_3d.tensor.cpu(), torch.as_tensor(row.labels_3d).cpu()) for row in instances],
+            {name: [value.detach().cpu() for value in values] for name, values in inputs_of(batch).items()},
+            [(row.bboxes_3d.tensor.cpu(), torch.as_tensor(row.labels_3d).cpu()) for row in known],
             {name: value.detach().cpu().clone() for name, value in model.state_dict().items()},
             random,
             what,
@@ -79,7 +86,7 @@ class BadBatch:
     def write(self, path: str | Path) -> None:
         """Write it whole or not at all."""
         with whole_file(path, "wb") as file:
-            torch.save(dict(vars(self)), file)
+            torch.save({"kind": _KIND, **vars(self)}, file)
 
     @classmethod
     def read(cls, path: str | Path) -> BadBatch:
@@ -90,7 +97,9 @@ class BadBatch:
         return cls(**content)
 
     def batch(self) -> dict[str, Any]:
-        """The batch as the data loader gave it."""
+        """The batch as the data loader gave it. Raises ValueError for one without 3D boxes, which cannot be run."""
+        if len(self.boxes) != len(self.tokens):
+            raise ValueError(f"samples {', '.join(self.tokens)} have no 3D boxes and cannot be run again")
         samples = []
         for token, (boxes, labels) in zip(self.tokens, self.boxes, strict=True):
             sample = Det3DDataSample(metainfo={"token": token, "lidar_aug": np.eye(4)})

@@ -26,7 +26,7 @@ class BadDataReport(Hook):
     def _after_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None, mode: str = "train"
     ) -> None:
-        for sample in (data_batch or {}).get("data_samples", ()):
+        for sample in data_batch.get("data_samples", ()) if isinstance(data_batch, dict) else ():
             for bad in sample.metainfo.get("bad_files", ()):
                 if bad["path"] not in self.files:
                     runner.logger.warning(f"going on without a bad file: {bad['problem']}")

@@ -13,7 +13,7 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 
 from perception.engine.bad_batch import BadBatch, random_state
-from perception.engine.first_bad import first_bad
+from perception.engine.first_bad import bad_input, first_bad
 
 
 class NotFiniteError(FloatingPointError):
@@ -22,11 +22,11 @@ class NotFiniteError(FloatingPointError):
 
 @HOOKS.register_module()
 class FiniteGuard(Hook):
-    """Checks every loss and the gradients of every step before the weights change.
+    """Checks every batch, every loss and the gradients of every step before the weights change.
 
-    One reduction over the losses and one over the gradients is all it costs, until one of them is not finite. Then the
-    batch is run again with an eye on every module (`first_bad`), written to work_dir/bad_batch.pth with the weights and
-    the random state, and NotFiniteError is raised. `tools/train.py CONFIG --replay FILE` runs it once more.
+    One reduction over the inputs, the losses and the gradients is all it costs, until one is not finite. Then the batch
+    is run again with an eye on every module (`first_bad`), written to work_dir/bad_batch.pth with the weights and the
+    random state, and NotFiniteError is raised. `tools/train.py CONFIG --replay FILE` runs it once more.
 
     A step that float16's loss scaling skips is not one: the guard looks where the optimizer really steps.
     """
@@ -49,6 +49,9 @@ class FiniteGuard(Hook):
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         self._batch, self._random = data_batch, random_state()
+        # Here, as a loss may pass over a box that is nowhere, and a network refuse points that are.
+        if bad_input(data_batch):
+            self._stop("the batch")
 
     def _check_losses(self, model: nn.Module, args: Any, output: Any) -> None:
         if not model.training or not isinstance(output, dict):

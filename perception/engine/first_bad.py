@@ -10,7 +10,7 @@ from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
 
-from perception.engine.bad_batch import restore_random_state, tokens_of
+from perception.engine.bad_batch import inputs_of, restore_random_state, tokens_of
 
 
 def first_bad(model: BaseModel, batch: Any, optim_wrapper: OptimWrapper, random: Mapping[str, Any]) -> str | None:
@@ -26,12 +26,13 @@ def first_bad(model: BaseModel, batch: Any, optim_wrapper: OptimWrapper, random:
         optim_wrapper: whose precision the step runs in.
         random: as `random_state` gives it, from before the step.
     """
-    return _in_batch(batch) or _in_parameters(model) or _in_step(model, batch, optim_wrapper, random)
+    return bad_input(batch) or _in_parameters(model) or _in_step(model, batch, optim_wrapper, random)
 
 
-def _in_batch(batch: Any) -> str | None:
+def bad_input(batch: Any) -> str | None:
+    """The first input or ground truth box of a batch that is not finite, in words; velocities may be NaN: unknown."""
     tokens = tokens_of(batch)
-    for name, values in batch["inputs"].items():
+    for name, values in inputs_of(batch).items():
         for token, value in zip(tokens, values, strict=True):
             if kind := _kind(value):
                 return f"{kind} in the input {name} of sample {token}"

@@ -53,7 +53,7 @@ def test_fewer_sweeps_take_the_newest_and_a_first_frame_has_none(dataset):
 def test_an_empty_sweep_is_fine_and_a_damaged_one_is_named(dataset, tmp_path):
     empty = dataset[1]
     (tmp_path / "empty.pcd.bin").touch()
-    empty["lidar_points"]["lidar_path"] = str(tmp_path / "empty.pcd.bin")
+    empty["lidar_points"].update(lidar_path=str(tmp_path / "empty.pcd.bin"), bytes=0)
     results = LoadSweeps(sweeps=0)(empty)
     assert results["points"].shape == (0, 5) and results["lidar_mask"]
     (tmp_path / "cut.pcd.bin").write_bytes(bytes(41))

@@ -41,7 +41,8 @@ def test_examples_in_the_help_parse(path: Path) -> None:
         for node in tree.body
         if isinstance(node, ast.Assign) and node.targets[0].id == "EXAMPLES"  # type: ignore[attr-defined]
     )
-    used = {word for word in text.replace("\\", " ").split() if word.startswith("--")}
+    lines = [line for line in text.replace("\\\n", " ").splitlines() if f"tools/{path.name}" in line]
+    used = {word for line in lines for word in line.split() if word.startswith("--")}
     assert used <= added, used - added
 
 
