@@ -2,7 +2,8 @@
 on."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -56,34 +57,41 @@ def image_figures(image: np.ndarray) -> dict[str, float]:
     }
 
 
-def frame_figures(frame: Mapping[str, Any]) -> dict[str, dict[str, float]]:
-    """Figures of every sensor of a key frame that has a readable file."""
-    figures = {}
-    try:
-        if frame["lidar_path"]:
-            points = read_points(frame["lidar_path"], frame["lidar_points"].get("num_pts_feats", 5))
-            figures[LIDAR] = cloud_figures(points)
-    except (OSError, ValueError):  # the file checks name it
-        pass
-    for name, entry in frame["images"].items():
+@dataclass
+class Gathered:
+    """figures: {sensor: {name: [F]}} over the frames that have them; unreadable: {sensor: messages that name the
+    file}."""
+
+    figures: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+    unreadable: dict[str, list[str]] = field(default_factory=dict)
+
+    def add(self, sensor: str, measure: Callable[[], dict[str, float]]) -> None:
+        """Take a sensor's figures; a file that cannot be read is kept by its message, one that is not there left
+        out."""
         try:
-            figures[name] = image_figures(read_image(entry["img_path"], (1, 400))[0])
-        except (OSError, ValueError):
-            continue
-    return figures
+            values = measure()
+        except FileNotFoundError:
+            return
+        except (OSError, ValueError) as error:
+            self.unreadable.setdefault(sensor, []).append(str(error))
+            return
+        for name, value in values.items():
+            self.figures.setdefault(sensor, {}).setdefault(name, []).append(value)
 
 
-def gather(frames: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, np.ndarray]]:
-    """{sensor: {figure: [F]}} over frames."""
-    table: dict[str, dict[str, list[float]]] = {}
+def gather(frames: Iterable[Mapping[str, Any]]) -> Gathered:
+    """The figures of every sensor over key frames (info entries)."""
+    gathered = Gathered()
     for frame in frames:
-        for sensor, figures in frame_figures(frame).items():
-            for name, value in figures.items():
-                table.setdefault(sensor, {}).setdefault(name, []).append(value)
-    return {sensor: {name: np.array(values) for name, values in figures.items()} for sensor, figures in table.items()}
+        features = frame["lidar_points"].get("num_pts_feats", 5)
+        if path := frame["lidar_path"]:
+            gathered.add(LIDAR, lambda p=path, f=features: cloud_figures(read_points(p, f)))
+        for name, entry in frame["images"].items():
+            gathered.add(name, lambda p=entry["img_path"]: image_figures(read_image(p, (1, 400))[0]))
+    return gathered
 
 
-def summarise(figures: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, dict[str, dict[str, float]]]:
+def summarise(figures: Mapping[str, Mapping[str, Sequence[float]]]) -> dict[str, dict[str, dict[str, float]]]:
     """{sensor: {figure: {low, median, high, frames}}}: the 0.5th, 50th and 99.5th percentiles, for the JSON file."""
     return {
         sensor: {
@@ -99,12 +107,13 @@ def summarise(figures: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, dict
     }
 
 
-def odd_figures(figures: Mapping[str, np.ndarray], usual: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+def odd_figures(figures: Mapping[str, Sequence[float]], usual: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
     """The figures of a sensor that are odd in some frames, with the share of frames."""
     odd = {}
-    for name, values in figures.items():
+    for name, listed in figures.items():
         if name not in usual:
             continue
+        values = np.asarray(listed)
         low, high = usual[name]["low"], usual[name]["high"]
         slack = MARGIN * (high - low) + 1e-3 * max(abs(low), abs(high))
         share = float(((values < low - slack) | (values > high + slack)).mean())
@@ -115,7 +124,7 @@ def odd_figures(figures: Mapping[str, np.ndarray], usual: Mapping[str, Mapping[s
 
 def write_reference(path: str | Path, frames: Sequence[Mapping[str, Any]], progress: bool = True) -> Path:
     """Write the statistics of a training set's key frames as JSON, for `read_reference`."""
-    figures = gather(tqdm(frames, "statistics", unit="frame", disable=not progress))
+    figures = gather(tqdm(frames, "statistics", unit="frame", disable=not progress)).figures
     return write_json(path, {"format": FORMAT, "frames": len(frames), "sensors": summarise(figures)}, indent=1)
 
 

@@ -38,13 +38,16 @@ def check_recording(
         for camera in corrections
     }
     places = displaced(corrections, matrices)
-    figures = gather(tqdm(chosen, "statistics", unit="frame", disable=not progress))
+    gathered = gather(tqdm(chosen, "statistics", unit="frame", disable=not progress))
     sensors = {}
     for sensor in recording.sensors:
         files = file_faults(recording.of(sensor), features)
-        odd = odd_figures(figures.get(sensor, {}), (usual or {}).get(sensor, {}))
+        figures = gathered.figures.get(sensor, {})
+        odd = odd_figures(figures, (usual or {}).get(sensor, {}))
         correction = corrections.get(sensor)
         reasons = [*_file_reasons(files), *_clock_reasons(clocks[sensor], files.files), *_odd_reasons(odd)]
+        damaged = [text for text in gathered.unreadable.get(sensor, []) if not any(n in text for n in files.truncated)]
+        reasons += [f"{len(damaged)} of {len(chosen)} frames cannot be read: {damaged[0]}"] if damaged else []
         if sensor in places:
             reasons.append(str(places[sensor]))
         open_questions = _not_judged(sensor, clocks[sensor], correction, usual, corrections)
@@ -55,7 +58,7 @@ def check_recording(
             "files": vars(files),
             "clock": vars(clocks[sensor]),
             "alignment": None if correction is None else _as_json(correction),
-            "figures": {name: float(np.median(values)) for name, values in figures.get(sensor, {}).items()},
+            "figures": {name: float(np.median(values)) for name, values in figures.items()},
         }
     return {"sensors": sensors, "frames_looked_at": len(chosen)}
 

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -29,7 +30,7 @@ def tool() -> ModuleType:
 
 @pytest.fixture(scope="module")
 def dataroot(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Four scenes of two key frames with images large enough for their edges to be compared."""
+    """Three scenes of two key frames: as few as are compared, and images large enough for it."""
     from perception.datasets.synthetic import generate_dataroot
 
     root = tmp_path_factory.mktemp("recording")
@@ -136,13 +137,15 @@ def test_a_tenth_of_a_second(
     shift_clock(recording, sensor, 0.1)
     _, sensors = check(tool, capsys, recording, "--frames", "1")
     assert list(faulty(sensors)) == [sensor]
-    assert "clock +100 ms" in sensors[sensor]["reasons"][0] or "clock +1" in sensors[sensor]["reasons"][0]
+    # The LiDAR's is told from the median camera, which is triggered 20 to 40 ms before it.
+    shift_ms = int(re.findall(r"clock \+(\d+) ms", sensors[sensor]["reasons"][0])[0])
+    assert 80 <= shift_ms <= 140
 
 
 def test_a_late_frame(tool: ModuleType, recording: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shift_clock(recording, "CAM_BACK", 0.03, last_only=True)
     _, sensors = check(tool, capsys, recording, "--frames", "1")
-    assert faulty(sensors) == {"CAM_BACK": ["1 of 8 readings late"]}
+    assert faulty(sensors) == {"CAM_BACK": ["1 of 6 readings late"]}
 
 
 def test_files_missing_truncated_and_repeated(
@@ -156,22 +159,25 @@ def test_files_missing_truncated_and_repeated(
     replace(frozen[3], frozen[2].read_bytes())
     cloud = files_of(recording, "LIDAR_TOP")[0]
     replace(cloud, cloud.read_bytes()[:-7])
+    garbled = files_of(recording, "CAM_BACK_RIGHT")[0]  # the markers of a JPEG and nothing between them
+    replace(garbled, garbled.read_bytes()[:2] + bytes(5000) + garbled.read_bytes()[-2:])
     _, sensors = check(tool, capsys, recording, "--frames", "2")
     found = faulty(sensors)
-    assert found["CAM_FRONT_RIGHT"] == [f"1 of 8 files missing: {missing.name}"]
-    assert found["CAM_BACK"] == [f"1 of 8 files truncated: {cut.name}"]
-    assert found["CAM_FRONT_LEFT"] == [f"1 of 8 files the same as the one before: {frozen[3].name}"]
+    assert garbled.name in found["CAM_BACK_RIGHT"][0]
+    assert found["CAM_FRONT_RIGHT"] == [f"1 of 6 files missing: {missing.name}"]
+    assert found["CAM_BACK"] == [f"1 of 6 files truncated: {cut.name}"]
+    assert found["CAM_FRONT_LEFT"] == [f"1 of 6 files the same as the one before: {frozen[3].name}"]
     assert "files truncated" in found["LIDAR_TOP"][0]
-    assert len(found) == 4
+    assert len(found) == 5
 
 
 def test_figures_against_a_reference(
     tool: ModuleType, recording: Path, dataroot: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     reference = tmp_path / "reference.json"
-    assert tool.main([str(dataroot), "--quiet", "--write-reference", str(reference)]) == 0
+    assert tool.main([str(dataroot), "--quiet", "--write-reference", str(reference), "--frames", "4"]) == 0
     capsys.readouterr()
-    _, sensors = check(tool, capsys, dataroot, "--reference", str(reference))
+    _, sensors = check(tool, capsys, dataroot, "--reference", str(reference), "--frames", "4")
     assert faulty(sensors) == {}
     for path in files_of(recording, "CAM_FRONT"):  # a lens cap
         black = cv2.imencode(".jpg", np.random.default_rng(0).integers(0, 3, (360, 640, 3), np.uint8))[1]
@@ -179,7 +185,7 @@ def test_figures_against_a_reference(
     for path in files_of(recording, "LIDAR_TOP"):  # half of the view is blocked
         points = np.fromfile(path, np.float32).reshape(-1, 5)
         replace(path, points[points[:, 0] > 0].tobytes())
-    _, sensors = check(tool, capsys, recording, "--reference", str(reference))
+    _, sensors = check(tool, capsys, recording, "--reference", str(reference), "--frames", "4")
     found = faulty(sensors)
     assert set(found) == {"CAM_FRONT", "LIDAR_TOP"}
     assert any("brightness" in reason for reason in found["CAM_FRONT"])
