@@ -73,7 +73,7 @@ def test_a_detection_of_the_global_frame_lands_on_its_ground_truth(
 
 
 def submission(root: Path, token: str, path: Path) -> Path:
-    """Every second annotated car where it is, as a detection, and a pedestrian where nothing is."""
+    """Every second annotated car where it is, as a detection, and a surer one where nothing is."""
     nusc = NuScenes("v1.0-mini", str(root), verbose=False)
     rows = [row for row in nusc.sample_annotation if row["category_name"] == "vehicle.car" and row["num_lidar_pts"]]
     common = {"sample_token": token, "velocity": [0.0, 0.0], "attribute_name": ""}
@@ -84,8 +84,8 @@ def submission(root: Path, token: str, path: Path) -> Path:
     ]  # fmt: skip
     lidar = nusc.get("sample_data", nusc.get("sample", token)["data"]["LIDAR_TOP"])
     x, y, z = nusc.get("ego_pose", lidar["ego_pose_token"])["translation"]
-    false = {**common, "translation": [x + 3, y + 3, z + 1], "size": [0.7, 0.7, 1.7], "rotation": [1.0, 0, 0, 0]}
-    content = {token: [*cars, {**false, "detection_name": "pedestrian", "detection_score": 0.8}]}
+    false = {**common, "translation": [x + 3, y + 3, z + 1], "size": [1.9, 4.5, 1.6], "rotation": [1.0, 0, 0, 0]}
+    content = {token: [*cars, {**false, "detection_name": "car", "detection_score": 0.95}]}
     meta = {f"use_{name}": False for name in ("camera", "lidar", "radar", "map", "external")}
     path.write_text(json.dumps({"meta": meta, "results": content}))
     return path
@@ -112,7 +112,7 @@ def test_errors_as_pictures_video_and_viewer(
     assert browser.errors == []
     assert kinds.count("car,true,right") == kinds.count("car,false,right") == 2
     assert kinds.count("car,true,missed") == 2
-    assert kinds.count("pedestrian,false,false") == 1
+    assert kinds.count("car,false,false") == 1
 
 
 def test_open3d_gets_the_same_scene() -> None:
