@@ -37,7 +37,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, help="folder for report.html and the same as JSON")
     parser.add_argument("--worst", type=int, default=6, help="frames with most errors to show (default: %(default)s)")
     parser.add_argument("--no-pictures", action="store_true", help="list the worst frames without drawing them")
-    parser.add_argument("--resamples", type=int, default=1000, help="draws of the bootstrap (default: %(default)s)")
+    parser.add_argument("--resamples", type=int, default=500, help="draws of the bootstrap (default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="print the analysis as JSON instead of a summary")
     args = parser.parse_args(argv)
     if (args.infos is None) == (args.root is None) or (args.root is None) != (args.version is None):

@@ -12,9 +12,9 @@ import numpy as np
 from perception.evaluation.matching import Matches, class_ap, counted_hits, descending, interpolated_ap
 from perception.evaluation.scored_boxes import ScoredBoxes
 
-RESAMPLES = 1000
+RESAMPLES = 500
 # A class with more detections is summed over so many steps of score: the interval does not feel it, the time does.
-_MAX_STEPS = 2000
+_MAX_STEPS = 500
 
 Run = tuple[ScoredBoxes, Matches]
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from perception.evaluation.comparison import check_same_frames, difference
+from perception.evaluation.comparison import RESAMPLES, check_same_frames, difference
 from perception.evaluation.frame_errors import RIGHT, frame_errors
 from perception.evaluation.matching import match_all
 from perception.evaluation.scored_boxes import ScoredBoxes
@@ -25,7 +25,7 @@ OUTCOMES: dict[tuple[bool, ...], str] = {
 }
 
 
-def contribution(runs: Mapping[str, ScoredBoxes], resamples: int = 1000) -> dict[str, Any]:
+def contribution(runs: Mapping[str, ScoredBoxes], resamples: int = RESAMPLES) -> dict[str, Any]:
     """What cameras add to LiDAR and LiDAR to cameras, from runs named as MODES over the same samples.
 
     Returns {classes, distance, outcomes, official}:

@@ -57,10 +57,13 @@ def _groups(truth: BoxTable, found: BoxTable) -> Iterator[tuple[np.ndarray, np.n
     classes = int(max(truth.label.max(initial=0), found.label.max(initial=0))) + 1
     truth_key, found_key = truth.sample * classes + truth.label, found.sample * classes + found.label
     truth_order, found_order = np.argsort(truth_key, kind="stable"), np.argsort(found_key, kind="stable")
-    for key in np.intersect1d(truth_key, found_key):
-        objects = truth_order[slice(*np.searchsorted(truth_key[truth_order], [key, key + 1]))]
-        detections = found_order[slice(*np.searchsorted(found_key[found_order], [key, key + 1]))]
-        yield objects, detections
+    keys = np.intersect1d(truth_key, found_key)
+    spans = [
+        np.searchsorted(key[order], [keys, keys + 1]).T
+        for key, order in ((truth_key, truth_order), (found_key, found_order))
+    ]
+    for objects, detections in zip(*spans, strict=True):
+        yield truth_order[slice(*objects)], found_order[slice(*detections)]
 
 
 def average_precision(hit: np.ndarray, objects: int) -> float:

@@ -10,7 +10,7 @@ from perception.evaluation.frame_errors import RIGHT, FrameErrors
 from perception.evaluation.matching import NOTHING, Matches, class_ap
 from perception.evaluation.scored_boxes import ScoredBoxes
 
-_DISTANCE_M = (0, 10, 20, 30, 40, 50)
+_DISTANCE_M = (0, 10, 20, 30, 40)  # no class is scored beyond 50 m
 _LENGTH_M = (0, 1, 3, 6, 10)
 _POINTS = (1, 5, 20, 100)
 

@@ -20,8 +20,8 @@ from perception.visualization.wireframe import BOTTOM
 
 HEIGHT_RANGE_M = (-2.5, 2.5)  # LiDAR frame: the road is near -1.8 m under nuScenes' roof mount
 _HEIGHT_STOPS = np.array([[38, 56, 92], [52, 98, 140], [92, 150, 165], [168, 196, 186], [236, 232, 208]], np.float64)
-_EGO_SIZE_M = (4.08, 1.73)  # nuScenes' Renault Zoe
-_EGO_CENTRE_BEHIND_LIDAR_M = 0.5
+EGO_SIZE_M = (4.08, 1.73)  # nuScenes' Renault Zoe
+EGO_CENTRE_BEHIND_LIDAR_M = 0.5
 _ARROW_S = 1.0  # an arrow reaches where the object will be after this time
 _SLOW_MPS = 0.3
 
@@ -87,8 +87,8 @@ def _draw_points(canvas: np.ndarray, points: np.ndarray, pixels: Pixels, dot_px:
 
 
 def _draw_ego(canvas: np.ndarray, scale: float, fine: int) -> None:
-    length, width = (side * scale for side in _EGO_SIZE_M)
-    x, y = fine / 2, fine / 2 + _EGO_CENTRE_BEHIND_LIDAR_M * scale
+    length, width = (side * scale for side in EGO_SIZE_M)
+    x, y = fine / 2, fine / 2 + EGO_CENTRE_BEHIND_LIDAR_M * scale
     hood = y - 0.28 * length
     shape = [(x - width / 2, y + length / 2), (x - width / 2, hood), (x, y - length / 2), (x + width / 2, hood)]
     shape.append((x + width / 2, y + length / 2))

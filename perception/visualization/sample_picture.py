@@ -49,6 +49,14 @@ def sample_picture(
 
     Ground truth is taken from its eval_ann_info or ann_info; detections are entries of a submission, global frame.
     """
+    boxes = boxes_to_draw(sample, class_names, detections)
+    return draw_sample(sample, class_names, boxes, score_threshold=score_threshold, range_m=range_m)
+
+
+def boxes_to_draw(
+    sample: Mapping[str, Any], class_names: Sequence[str], detections: Sequence[Mapping[str, Any]] | None
+) -> dict[str, Any]:
+    """Ground truth and detections of a sample as gt_ and pred_ boxes [K,9], labels and scores, of those there are."""
     truth = sample.get("eval_ann_info") or sample.get("ann_info") or {}
     boxes: dict[str, Any] = {}
     if "gt_bboxes_3d" in truth:
@@ -62,7 +70,7 @@ def sample_picture(
             "pred_labels": np.array([list(class_names).index(d["detection_name"]) for d in known], np.int64),
             "pred_scores": np.array([d["detection_score"] for d in known], np.float64),
         }
-    return draw_sample(sample, class_names, boxes, score_threshold=score_threshold, range_m=range_m)
+    return boxes
 
 
 def boxes_of_sample(sample: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> np.ndarray:
