@@ -192,7 +192,7 @@ def _random_cloud(frame: Frame, folder: Path, count: int) -> Path:
     rng = np.random.default_rng(count)
     own = read_points(frame["lidar_points"]["lidar_path"])
     points = own[rng.permutation(np.arange(count) % max(len(own), 1))] if len(own) else np.zeros((count, 5), np.float32)
-    points = points + rng.normal(0, 0.05, points.shape).astype(np.float32) * np.float32([1, 1, 1, 0, 0])
+    points = points + rng.normal(0, 0.05, points.shape).astype(np.float32) * np.array([1, 1, 1, 0, 0], np.float32)
     path = folder.with_name(f"{folder.name}-clouds") / f"{frame['token']}.bin"
     path.parent.mkdir(exist_ok=True)
     points.astype(np.float32).tofile(path)

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from perception.lidar.sst import SST
 from perception.model import Frames, PerceptionNetwork
 from perception.visualization.style import BACKGROUND, FAINT_INK, INK, PANEL, draw_texts
 
@@ -49,9 +50,12 @@ def inner_views(network: PerceptionNetwork, frames: Frames) -> InnerViews:
     def keep(name: str) -> Any:
         return lambda module, inputs, output: kept.__setitem__(name, (inputs, output))
 
-    parts = {"fused": network.fuser, "decoded": network.decoder}
+    parts: dict[str, torch.nn.Module] = {"fused": network.fuser, "decoded": network.decoder}
+    backbone = network.lidar.backbone if network.lidar is not None else None
     if network.lidar is not None:
-        parts |= {"lidar": network.lidar, "sst": network.lidar.backbone}
+        parts["lidar"] = network.lidar
+    if isinstance(backbone, SST):
+        parts["sst"] = backbone
     if network.camera is not None:
         parts["camera"] = network.camera
     try:
@@ -61,12 +65,16 @@ def inner_views(network: PerceptionNetwork, frames: Frames) -> InnerViews:
         for hook in hooks:
             hook.remove()
 
-    maps, images, depth_m, tokens, window, grid = {}, None, None, None, None, None
+    maps: dict[str, np.ndarray] = {}
+    images = depth_m = tokens = None
+    window: tuple[int, int] | None = None
+    grid: tuple[int, int] | None = None
     if network.lidar is not None:
         maps["LiDAR features"] = _array(kept["lidar"][1][0])
+    if isinstance(backbone, SST):
         coords = kept["sst"][0][1]
         tokens = coords[:, 2:].cpu().numpy().astype(np.int64)
-        window, grid = network.lidar.backbone.window[1:], network.lidar.backbone.grid[1:]
+        window, grid = backbone.window[1:], backbone.grid[1:]
     if network.camera is not None:
         maps["lifted image features"] = _array(kept["camera"][1].bev[0])
         depth = kept["camera"][1].depth_logits[0].float().softmax(dim=1)

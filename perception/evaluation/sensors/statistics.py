@@ -4,6 +4,7 @@ on."""
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -79,15 +80,23 @@ class Gathered:
             self.figures.setdefault(sensor, {}).setdefault(name, []).append(value)
 
 
+def _of_cloud(path: str, features: int) -> dict[str, float]:
+    return cloud_figures(read_points(path, features))
+
+
+def _of_image(path: str) -> dict[str, float]:
+    return image_figures(read_image(path, (1, 400))[0])
+
+
 def gather(frames: Iterable[Mapping[str, Any]]) -> Gathered:
     """The figures of every sensor over key frames (info entries)."""
     gathered = Gathered()
     for frame in frames:
         features = frame["lidar_points"].get("num_pts_feats", 5)
         if path := frame["lidar_path"]:
-            gathered.add(LIDAR, lambda p=path, f=features: cloud_figures(read_points(p, f)))
+            gathered.add(LIDAR, partial(_of_cloud, path, features))
         for name, entry in frame["images"].items():
-            gathered.add(name, lambda p=entry["img_path"]: image_figures(read_image(p, (1, 400))[0]))
+            gathered.add(name, partial(_of_image, entry["img_path"]))
     return gathered
 
 
