@@ -30,7 +30,7 @@ def main() -> int:
             print(f"error: {error}", file=sys.stderr)
             return 1
         config.model.network.lidar.backbone.conv_dilations = TAILS[name]
-        rows.append(train_and_score(name, config, args.work_dir))
+        rows.append(train_and_score(name, config, args.work_dir, args.resume))
     print_table(rows)
     return 0
 

@@ -1,6 +1,7 @@
 """What the two LiDAR encoders cost at full size, on the key sweep of a real key frame.
 
-The branches of nuscenes_lidar.py (SST) and nuscenes_lidar_spconv.py, alone, in float32; their runs alternate.
+The branches of nuscenes_lidar.py (SST) and nuscenes_lidar_spconv.py, alone, in float32; their runs alternate. Beside
+the wall time stands the processor's time, summed over threads, which a busy machine disturbs less.
 
 python benchmarks/lidar_encoders.py [--root ../shared/nuscenes-one-frame]
 """
@@ -10,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import time
 from pathlib import Path
 
 import torch
@@ -57,14 +59,17 @@ def main() -> None:
     def train(branch: LidarBranch) -> None:
         branch.train()(points, point_batch, 1).square().mean().backward()
 
-    for key, work in (("inference_ms", infer), ("training_ms", train)):
-        times: dict[str, list[float]] = {name: [] for name in branches}
-        for turn in range(args.repeats + 1):  # the first warms up
+    for key, work in (("inference", infer), ("training", train)):
+        times: dict[str, list[tuple[float, float]]] = {name: [] for name in branches}
+        for turn in range(args.repeats + 1):
             for name, branch in branches.items():
-                taken = seconds(lambda work=work, branch=branch: work(branch))
-                times[name] += [taken] if turn else []
+                start = time.process_time()
+                wall = seconds(lambda work=work, branch=branch: work(branch))
+                if turn > 0:  # the first warms up
+                    times[name].append((wall, time.process_time() - start))
         for name, taken in times.items():
-            lines[name][key] = round(1e3 * statistics.median(taken), 1)
+            for unit, column in zip(("ms", "cpu_ms"), zip(*taken, strict=True), strict=True):
+                lines[name][f"{key}_{unit}"] = round(1e3 * statistics.median(column), 1)
     for line in lines.values():
         print(json.dumps({**line, "threads": torch.get_num_threads()}))
 

@@ -16,11 +16,12 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def add_arguments(parser: argparse.ArgumentParser, work_dir: str, epochs: int) -> None:
-    """--data, --work-dir, --epochs and --lr."""
+    """--data, --work-dir, --epochs, --lr and --resume."""
     parser.add_argument("--data", type=Path, default=ROOT / "data" / "synthetic", help="dataroot with info files")
     parser.add_argument("--work-dir", type=Path, default=ROOT / work_dir, help="checkpoints and scores")
     parser.add_argument("--epochs", type=int, default=epochs, help="passes over the data (default: %(default)s)")
     parser.add_argument("--lr", type=float, default=3e-3, help="top of the learning rate (default: %(default)s)")
+    parser.add_argument("--resume", action="store_true", help="go on from the checkpoints that --work-dir has")
 
 
 def lidar_config(data: Path, epochs: int, lr: float, name: str = "demo_lidar.py", float32: bool = True) -> Any:
@@ -48,9 +49,11 @@ def lidar_config(data: Path, epochs: int, lr: float, name: str = "demo_lidar.py"
     return config
 
 
-def train_and_score(name: str, config: Any, work_dir: Path) -> dict[str, Any]:
-    """Train from scratch, score on the held-out scenes, time five steps and frames."""
-    checkpoint = train(copy.deepcopy(config), work_dir / name)
+def train_and_score(name: str, config: Any, work_dir: Path, resume: bool = False) -> dict[str, Any]:
+    """Train, score on the held-out scenes, time five steps and frames. With `resume` a training that was interrupted
+    goes on; without, it starts from nothing."""
+    interrupted = resume and (work_dir / name / "last_checkpoint").is_file()
+    checkpoint = train(copy.deepcopy(config), work_dir / name, resume=interrupted)
     scores = evaluate(copy.deepcopy(config), checkpoint, work_dir / name / "test")["fused"]
     measured = measure_step(copy.deepcopy(config), steps=5)
     return {

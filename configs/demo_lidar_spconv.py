@@ -15,13 +15,12 @@ with read_base():
 voxels = dict(
     type=BEVGrid, x_range_m=(-51.2, 51.2), y_range_m=(-51.2, 51.2), z_range_m=(-5.0, 3.0), cell_m=(0.2, 0.2, 0.4)
 )
-model.network.update(  # noqa: F405
-    lidar=dict(
-        type=LidarBranch,
-        voxel_encoder=dict(type=VoxelEncoder, grid=voxels, channels=(16,)),
-        backbone=dict(
-            type=SparseEncoder, in_channels=16, grid=(20, 512, 512), channels=(16, 32, 64), blocks=1, output_channels=64
-        ),
+# Assigned, not updated: an update would keep SST's arguments.
+model.network.lidar = dict(  # noqa: F405
+    type=LidarBranch,
+    voxel_encoder=dict(type=VoxelEncoder, grid=voxels, channels=(16,)),
+    backbone=dict(
+        type=SparseEncoder, in_channels=16, grid=(20, 512, 512), channels=(16, 32, 64), blocks=1, output_channels=64
     ),
-    fuser=dict(type=ConcatFuser, in_channels=(128,), channels=64),
 )
+model.network.fuser = dict(type=ConcatFuser, in_channels=(128,), channels=64)  # noqa: F405

@@ -40,7 +40,11 @@ THEIR_CLASSES = (
 
 class InBfloat16(nn.Module):
     """Trains a part of their network in bfloat16 and hands on float32: in bfloat16 the clip of their focal loss, at
-    1 - 1e-4, would be at 1."""
+    1 - 1e-4, would be at 1. Channels last is the memory format in which these convolutions are fastest."""
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.to(memory_format=torch.channels_last)
 
     def forward(self, x: Any) -> Any:
         device = next(self.parameters()).device.type
@@ -101,7 +105,7 @@ def main() -> int:
         except FileNotFoundError as error:
             print(f"error: {error}", file=sys.stderr)
             return 1
-        rows.append(train_and_score(name, config, args.work_dir))
+        rows.append(train_and_score(name, config, args.work_dir, args.resume))
     print_table(rows)
     return 0
 
