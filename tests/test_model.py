@@ -19,7 +19,7 @@ from perception.model import Frames, PerceptionNetwork
 GRID = BEVGrid((-16.0, 16.0), (-16.0, 16.0), (-5.0, 3.0), (1.0, 1.0, 8.0))
 
 
-def network(lidar: bool = True, camera: bool = True) -> PerceptionNetwork:
+def network(lidar: bool = True, camera: bool = True, head_grid: BEVGrid = GRID) -> PerceptionNetwork:
     torch.manual_seed(0)
     sst = SST(16, 16, 2, 32, 1, (1, 8, 8), GRID.shape, conv_dilations=())
     trident = TridentResNet(18, base_channels=8)
@@ -29,7 +29,7 @@ def network(lidar: bool = True, camera: bool = True) -> PerceptionNetwork:
         CameraBranch(trident, TridentNeck(trident.out_channels, 16), lift) if camera else None,
         ConcatFuser((16,) * lidar + (8,) * camera, 16),
         BEVDecoder(16, (16, 32), (1, 1), 1, 16),
-        CenterHead(32, GRID, (tuple(range(10)),), 16, candidates=20),
+        CenterHead(32, head_grid, (tuple(range(10)),), 16, candidates=20),
     ).eval()
 
 
@@ -83,3 +83,9 @@ def test_a_sample_is_the_same_alone_and_in_a_batch() -> None:
 def test_a_network_needs_a_sensor() -> None:
     with pytest.raises(ValueError, match="branch"):
         network(False, False)
+
+
+@pytest.mark.parametrize(("lidar", "name"), [(True, "LiDAR"), (False, "camera")])
+def test_maps_that_are_not_on_the_heads_grid_are_named(lidar: bool, name: str) -> None:
+    with pytest.raises(ValueError, match=rf"the {name} branch's map has \(32, 32\) cells"):
+        network(lidar, not lidar, head_grid=GRID.scaled(2))

@@ -1,6 +1,7 @@
 """The LiDAR branch on clouds that sensors should not give, in every precision; tall scenes against a dense twin."""
 
 import math
+import sys
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from torch.nn import functional as F
 
 from perception.geometry.grid import BEVGrid
 from perception.lidar.branch import LidarBranch
+from perception.lidar.sparse_encoder import SparseEncoder
 from perception.lidar.sst import SST, EncoderLayer
 from perception.lidar.voxel_encoder import VoxelEncoder
 
@@ -122,3 +124,9 @@ def test_tall_scene_equals_dense_masked_attention() -> None:
     for token, (b, z, row, column) in zip(x, coords.tolist(), strict=True):
         expected[b, :, z, row, column] = token
     assert torch.allclose(bev, expected.view(2, 32 * 8, 8, 8), atol=1e-5)
+
+
+def test_without_spconv_the_sparse_encoder_tells_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "spconv.pytorch", None)
+    with pytest.raises(ImportError, match="pip install spconv-cu120"):
+        SparseEncoder(32, (40, 32, 32))
