@@ -18,6 +18,8 @@ OFFSET, HEIGHT, LOG_SIZE, SIN_COS, VELOCITY = slice(0, 2), slice(2, 3), slice(3,
 BOX_CHANNELS = 10
 # What traffic moves at, so that these channels are of the others' size and learn as fast.
 VELOCITY_UNIT_MPS = 8.0
+# Far above what rounding does to a float32 logit, far below what tells a peak from its neighbour.
+TIE_LOGIT = 1e-3
 
 
 class HeadOutput(NamedTuple):
@@ -106,9 +108,9 @@ class CenterHead(nn.Module):
 
     def decode(self, output: HeadOutput) -> Detections:
         """Peaks of the heatmap (maxima of their 3x3 neighbourhood) as boxes, the best `candidates` of each sample."""
-        scores = output.heatmap.float().sigmoid()
-        classes, rows, columns = scores.shape[1:]
-        scores = torch.where(F.max_pool2d(scores, 3, 1, 1) == scores, scores, 0.0)
+        logits = output.heatmap.float()
+        classes, rows, columns = logits.shape[1:]
+        scores = torch.where(_peaks(logits), logits.sigmoid(), 0.0)
         top, index = scores.flatten(1).topk(min(self.candidates, classes * rows * columns))
         labels, cell = index // (rows * columns), index % (rows * columns)
         group = self.group_of_class[labels]
@@ -137,3 +139,16 @@ class CenterHead(nn.Module):
         velocity = regression[..., VELOCITY] * VELOCITY_UNIT_MPS
         parts = (torch.stack((x, y), -1), regression[..., HEIGHT], size, yaw[..., None], velocity)
         return torch.cat(parts, dim=-1)
+
+
+def _peaks(logits: Tensor) -> Tensor:
+    """Where a map [...,Y,X] is greatest among its 3x3 neighbours, [...,Y,X] bool.
+
+    Of neighbours that differ by rounding alone the first in reading order counts. Where nothing is seen the map is
+    flat: without this every cell there would be a peak or none, as the last bit of a convolution falls.
+    """
+    padded = F.pad(logits, (1, 1, 1, 1), value=-torch.inf)
+    triple = torch.maximum(torch.maximum(padded[..., :-2], padded[..., 1:-1]), padded[..., 2:])
+    before = torch.maximum(triple[..., :-2, :], padded[..., 1:-1, :-2])
+    after = torch.maximum(triple[..., 2:, :], padded[..., 1:-1, 2:])
+    return (logits > before + TIE_LOGIT) & (logits >= after - TIE_LOGIT)
