@@ -13,6 +13,9 @@ from perception.fusion.decoder import conv_norm_relu
 from perception.geometry.grid import BEVGrid
 from perception.head.box_code import BOX_CHANNELS, decode_boxes
 
+# Far above what rounding does to a float32 logit, far below what tells a peak from its neighbour.
+TIE_LOGIT = 1e-3
+
 
 class HeadOutput(NamedTuple):
     """Attributes:
@@ -113,9 +116,9 @@ class CenterHead(nn.Module):
 
     def decode(self, output: HeadOutput) -> Detections:
         """Peaks of the heatmap (maxima of their 3x3 neighbourhood) as boxes, the best `candidates` of each sample."""
-        scores = output.heatmap.float().sigmoid()
-        classes, rows, columns = scores.shape[1:]
-        scores = torch.where(F.max_pool2d(scores, 3, 1, 1) == scores, scores, 0.0)
+        logits = output.heatmap.float()
+        classes, rows, columns = logits.shape[1:]
+        scores = torch.where(_peaks(logits), logits.sigmoid(), 0.0)
         top, index = scores.flatten(1).topk(min(self.candidates, classes * rows * columns))
         labels, cell = index // (rows * columns), index % (rows * columns)
         place = self.group_of_class[labels] * (rows * columns) + cell
@@ -140,3 +143,16 @@ def suppress(boxes: Tensor, scores: Tensor, labels: Tensor, radius_m: Tensor) ->
     # Candidates come by descending score: the better ones of candidate k are those before it.
     better = torch.ones_like(near).tril(-1)
     return torch.where((near & better).any(dim=-1), 0.0, scores)
+
+
+def _peaks(logits: Tensor) -> Tensor:
+    """Where a map [...,Y,X] is greatest among its 3x3 neighbours, [...,Y,X] bool.
+
+    Of neighbours that differ by rounding alone the first in reading order counts. Where nothing is seen the map is
+    flat: without this every cell there would be a peak or none, as the last bit of a convolution falls.
+    """
+    padded = F.pad(logits, (1, 1, 1, 1), value=-torch.inf)
+    triple = torch.maximum(torch.maximum(padded[..., :-2], padded[..., 1:-1]), padded[..., 2:])
+    before = torch.maximum(triple[..., :-2, :], padded[..., 1:-1, :-2])
+    after = torch.maximum(triple[..., 2:, :], padded[..., 1:-1, 2:])
+    return (logits > before + TIE_LOGIT) & (logits >= after - TIE_LOGIT)

@@ -5,10 +5,11 @@ import math
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from perception.geometry.grid import BEVGrid
 from perception.head.box_code import decode_boxes
-from perception.head.center_head import CenterHead, HeadOutput
+from perception.head.center_head import CenterHead, HeadOutput, _peaks
 from perception.head.center_targets import CenterLoss, center_targets, gaussian_focal_loss, gaussian_radius
 
 GRID = BEVGrid((-20.0, 20.0), (-16.0, 16.0), (-5.0, 3.0), (0.5, 0.5, 8.0))
@@ -163,3 +164,17 @@ def test_focal_loss_equals_the_formula() -> None:
         p = 1 / (1 + math.exp(-logit))
         expected -= (1 - p) ** 2 * math.log(p) if t == 1 else (1 - t) ** 4 * p**2 * math.log(1 - p)
     assert gaussian_focal_loss(logits, target).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_peaks_are_maxima_and_a_flat_map_has_none_by_chance() -> None:
+    generator = torch.Generator().manual_seed(0)
+    rough = torch.randperm(2 * 3 * 12 * 14, generator=generator).float().view(2, 3, 12, 14)
+    assert torch.equal(_peaks(rough), F.max_pool2d(rough, 3, 1, 1) == rough)
+    # Where nothing is seen, rounding alone tells the cells apart.
+    flat = torch.full((1, 1, 12, 14), -1.0)
+    for _ in range(3):
+        noisy = flat + 1e-5 * torch.randn(flat.shape, generator=generator)
+        assert _peaks(noisy).nonzero().tolist() == [[0, 0, 0, 0]]
+    # A peak that half precision made two cells wide is one peak.
+    flat[0, 0, 5, 6:8] = 2.0
+    assert _peaks(flat).nonzero().tolist() == [[0, 0, 0, 0], [0, 0, 5, 6]]
