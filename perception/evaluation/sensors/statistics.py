@@ -4,6 +4,7 @@ on."""
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -83,12 +84,20 @@ def gather(frames: Iterable[Mapping[str, Any]]) -> Gathered:
     """The figures of every sensor over key frames (info entries)."""
     gathered = Gathered()
     for frame in frames:
-        features = frame["lidar_points"].get("num_pts_feats", 5)
-        if path := frame["lidar_path"]:
-            gathered.add(LIDAR, lambda p=path, f=features: cloud_figures(read_points(p, f)))
+        if frame["lidar_path"]:
+            features = frame["lidar_points"].get("num_pts_feats", 5)
+            gathered.add(LIDAR, partial(_cloud_file, frame["lidar_path"], features))
         for name, entry in frame["images"].items():
-            gathered.add(name, lambda p=entry["img_path"]: image_figures(read_image(p, (1, 400))[0]))
+            gathered.add(name, partial(_image_file, entry["img_path"]))
     return gathered
+
+
+def _cloud_file(path: str, features: int) -> dict[str, float]:
+    return cloud_figures(read_points(path, features))
+
+
+def _image_file(path: str) -> dict[str, float]:
+    return image_figures(read_image(path, (1, 400))[0])
 
 
 def summarise(figures: Mapping[str, Mapping[str, Sequence[float]]]) -> dict[str, dict[str, dict[str, float]]]:
