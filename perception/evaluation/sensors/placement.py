@@ -18,6 +18,7 @@ MOVE_LIMIT_M = np.array([0.035, 0.20, 0.10])
 LIDAR_TURN_LIMIT_DEG = np.array([0.5, 0.5, 0.3])
 LIDAR_MOVE_LIMIT_M = np.array([0.05, 0.05, 0.10])
 SIGNIFICANT = 3.0  # standard errors
+MOVE_MIN_FRAMES = 12  # with fewer, moves of unharmed cameras are estimated at up to 15 cm
 
 Kind = Literal["turned", "moved"]
 
@@ -82,12 +83,14 @@ def _common(
     if len(corrections) < 3:
         return None
     shared = []
-    limits: tuple[tuple[Kind, np.ndarray], ...] = (("turned", LIDAR_TURN_LIMIT_DEG), ("moved", LIDAR_MOVE_LIMIT_M))
-    for kind, limit in limits:
+    limits: dict[Kind, np.ndarray] = {"turned": LIDAR_TURN_LIMIT_DEG}
+    if all(correction.frames >= MOVE_MIN_FRAMES for correction in corrections.values()):
+        limits["moved"] = LIDAR_MOVE_LIMIT_M
+    for kind, limit in limits.items():
         amount = np.median([rotation[camera].T @ amounts[kind][camera] for camera in corrections], axis=0)
         if (np.abs(amount) > limit).any():
             shared.append(Displacement(kind, amount))
-    score = {kind: sum(getattr(c, f"score_{kind}") for c in corrections.values()) for kind, _ in limits}
+    score = {kind: sum(getattr(c, f"score_{kind}") for c in corrections.values()) for kind in limits}
     return max(shared, key=lambda displacement: score[displacement.kind], default=None)
 
 
@@ -95,6 +98,8 @@ def _is_fault(kind: Kind, amount: np.ndarray, correction: Correction) -> bool:
     """Whether an amount is over its limit along an axis where it is not chance either."""
     if kind == "turned":
         limit, spread = TURN_LIMIT_DEG, np.degrees(correction.turn_spread)
+    elif correction.frames < MOVE_MIN_FRAMES:
+        return False
     else:
         limit, spread = MOVE_LIMIT_M, correction.move_spread
     return bool(((np.abs(amount) > limit) & (np.abs(amount) > SIGNIFICANT * spread)).any())

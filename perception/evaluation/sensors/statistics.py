@@ -80,24 +80,24 @@ class Gathered:
             self.figures.setdefault(sensor, {}).setdefault(name, []).append(value)
 
 
-def _of_cloud(path: str, features: int) -> dict[str, float]:
-    return cloud_figures(read_points(path, features))
-
-
-def _of_image(path: str) -> dict[str, float]:
-    return image_figures(read_image(path, (1, 400))[0])
-
-
 def gather(frames: Iterable[Mapping[str, Any]]) -> Gathered:
     """The figures of every sensor over key frames (info entries)."""
     gathered = Gathered()
     for frame in frames:
-        features = frame["lidar_points"].get("num_pts_feats", 5)
-        if path := frame["lidar_path"]:
-            gathered.add(LIDAR, partial(_of_cloud, path, features))
+        if frame["lidar_path"]:
+            features = frame["lidar_points"].get("num_pts_feats", 5)
+            gathered.add(LIDAR, partial(_cloud_file, frame["lidar_path"], features))
         for name, entry in frame["images"].items():
-            gathered.add(name, partial(_of_image, entry["img_path"]))
+            gathered.add(name, partial(_image_file, entry["img_path"]))
     return gathered
+
+
+def _cloud_file(path: str, features: int) -> dict[str, float]:
+    return cloud_figures(read_points(path, features))
+
+
+def _image_file(path: str) -> dict[str, float]:
+    return image_figures(read_image(path, (1, 400))[0])
 
 
 def summarise(figures: Mapping[str, Mapping[str, Sequence[float]]]) -> dict[str, dict[str, dict[str, float]]]:

@@ -10,7 +10,7 @@ from perception.evaluation.sensors.alignment import Correction, find_correction
 from perception.evaluation.sensors.clocks import ClockFaults, clock_faults
 from perception.evaluation.sensors.edge_sets import camera_edges, sweep_edges
 from perception.evaluation.sensors.files import FileFaults, file_faults
-from perception.evaluation.sensors.placement import displaced
+from perception.evaluation.sensors.placement import MOVE_MIN_FRAMES, displaced
 from perception.evaluation.sensors.recording import LIDAR, Recording
 from perception.evaluation.sensors.statistics import gather, odd_figures
 
@@ -113,6 +113,8 @@ def _not_judged(
         reasons.append("clock (no times)")
     if correction is None and (sensor != LIDAR or len(corrections) < 3):
         reasons.append(f"place (needs {MIN_EDGES} edges in {MIN_FRAMES} frames, and rings)")
+    elif correction is not None and correction.frames < MOVE_MIN_FRAMES:
+        reasons.append(f"moves (needs {MOVE_MIN_FRAMES} frames)")
     if usual is None:
         reasons.append("figures (no --reference)")
     return reasons

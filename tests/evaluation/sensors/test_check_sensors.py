@@ -30,7 +30,7 @@ def tool() -> ModuleType:
 
 @pytest.fixture(scope="module")
 def dataroot(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three scenes of two key frames: as few as are compared, and images large enough for it."""
+    """Four scenes of two key frames: enough to judge turns, with images large enough for it."""
     from perception.datasets.synthetic import generate_dataroot
 
     root = tmp_path_factory.mktemp("recording")
@@ -108,6 +108,7 @@ def test_no_fault_where_there_is_none(tool: ModuleType, dataroot: Path, capsys: 
     assert status == 0
     assert len(sensors) == 7
     assert all(sensors[name]["alignment"] is not None for name in sensors if name != "LIDAR_TOP")
+    assert "moves (needs 12 frames)" in sensors["CAM_FRONT"]["not_judged"]
 
 
 def test_no_fault_in_the_real_frame(tool: ModuleType, one_frame_root: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -145,7 +146,7 @@ def test_a_tenth_of_a_second(
 def test_a_late_frame(tool: ModuleType, recording: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shift_clock(recording, "CAM_BACK", 0.03, last_only=True)
     _, sensors = check(tool, capsys, recording, "--frames", "1")
-    assert faulty(sensors) == {"CAM_BACK": ["1 of 6 readings late"]}
+    assert faulty(sensors) == {"CAM_BACK": ["1 of 8 readings late"]}
 
 
 def test_files_missing_truncated_and_repeated(
@@ -164,9 +165,9 @@ def test_files_missing_truncated_and_repeated(
     _, sensors = check(tool, capsys, recording, "--frames", "2")
     found = faulty(sensors)
     assert garbled.name in found["CAM_BACK_RIGHT"][0]
-    assert found["CAM_FRONT_RIGHT"] == [f"1 of 6 files missing: {missing.name}"]
-    assert found["CAM_BACK"] == [f"1 of 6 files truncated: {cut.name}"]
-    assert found["CAM_FRONT_LEFT"] == [f"1 of 6 files the same as the one before: {frozen[3].name}"]
+    assert found["CAM_FRONT_RIGHT"] == [f"1 of 8 files missing: {missing.name}"]
+    assert found["CAM_BACK"] == [f"1 of 8 files truncated: {cut.name}"]
+    assert found["CAM_FRONT_LEFT"] == [f"1 of 8 files the same as the one before: {frozen[3].name}"]
     assert "files truncated" in found["LIDAR_TOP"][0]
     assert len(found) == 5
 
