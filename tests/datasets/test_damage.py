@@ -65,6 +65,12 @@ def samples(infos: Path, on_bad_data: str = "stop") -> list[dict[str, Any]]:
     return [dataset[index] for index in range(len(dataset))]
 
 
+def reader(infos: Path, *steps: Any) -> Callable[[], list[Any]]:
+    """Reads the samples of a data set that is opened once, by a few steps alone."""
+    dataset = NuScenesFusionDataset(str(infos), steps, test_mode=True)
+    return lambda: contents([dataset[index] for index in range(len(dataset))])
+
+
 def contents(packed: list[dict[str, Any]]) -> list[Any]:
     """All that training sees of samples, to compare."""
     out: list[Any] = []
@@ -112,9 +118,12 @@ def kinds(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Kind]:
         ),
         "map": Kind([root / "maps" / "empty.png"], tables, (damages.missing,), 1),
         "cloud": Kind(
-            sorted(root.glob("s*/LIDAR_TOP/*.bin")), lambda: contents(samples(infos)), cloud, 400, both
+            sorted(root.glob("s*/LIDAR_TOP/*.bin")), reader(infos, LoadSweeps(4), PackFrame()), cloud, 400, both
         ),
-        "image": Kind(sorted(root.glob("samples/CAM*/*.jpg")), lambda: contents(samples(infos)), COMMON, 350, both),
+        "image": Kind(
+            sorted(root.glob("samples/CAM*/*.jpg")), reader(infos, LoadCameras(), ImageAugment((60, 100)), PackFrame()),
+            COMMON, 350, both,
+        ),
         "info file": Kind([infos], lambda: contents(samples(infos)), json_file, 250),
         "mmdet3d pickle": Kind([pickled], lambda: contents(samples(pickled)), COMMON, 150, both),
         "gt database": Kind(sorted(database.iterdir()), objects, cloud, 150),
