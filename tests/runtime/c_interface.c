@@ -7,7 +7,7 @@
 
 #include "perception.h"
 
-enum { WIDTH = 320, HEIGHT = 180, MAX_CAMERAS = 32, POINTS = 500, FEATURES = 5 };
+enum { WIDTH = 320, HEIGHT = 180, MAX_CAMERAS = 32, POINTS = 500, FEATURES = 5, SWEEPS = 6, LAST = SWEEPS - 1 };
 
 static int failures = 0;
 
@@ -18,7 +18,8 @@ static void check(int ok, const char* what, int line) {
 
 static perception_runtime* runtime = NULL;
 static perception_image images[MAX_CAMERAS];
-static perception_sweep sweeps[2];
+/* As many as it takes for the demo's preprocessing, which takes every fifth, to use one of them. */
+static perception_sweep sweeps[SWEEPS];
 static perception_frame frame;
 static float cloud[POINTS * FEATURES];
 static unsigned char* image_file;
@@ -45,12 +46,12 @@ static void make_good(void) {
         memcpy(images[i].camera_from_lidar, camera_from_lidar, sizeof(camera_from_lidar));
         memcpy(images[i].intrinsics, intrinsics, sizeof(intrinsics));
     }
-    for (int i = 0; i < 2; ++i) {
+    for (int i = 0; i < SWEEPS; ++i) {
         sweeps[i].data = cloud, sweeps[i].bytes = sizeof(cloud), sweeps[i].format = PERCEPTION_CLOUD_FLOAT32;
         sweeps[i].features = FEATURES, sweeps[i].timestamp_s = now_s - 0.05 * i;
         identity(sweeps[i].lidar_from_sweep);
     }
-    frame.timestamp_s = now_s, frame.sweeps = sweeps, frame.sweep_count = 2;
+    frame.timestamp_s = now_s, frame.sweeps = sweeps, frame.sweep_count = SWEEPS;
     frame.images = images, frame.image_count = perception_camera_count(runtime);
 }
 
@@ -118,10 +119,10 @@ static void bad_clouds(void) {
     sweeps[0].bytes -= 3;
     REFUSED(PERCEPTION_ERROR_POINTS, "truncated");
     make_good();
-    sweeps[1].format = PERCEPTION_CLOUD_PCD;
+    sweeps[LAST].format = PERCEPTION_CLOUD_PCD;
     REFUSED(PERCEPTION_ERROR_POINTS, "PCD");
     make_good();
-    sweeps[1].lidar_from_sweep[5] = 2;
+    sweeps[LAST].lidar_from_sweep[5] = 2;
     REFUSED(PERCEPTION_ERROR_CALIBRATION, "sweep");
     make_good();
     float* huge = calloc(200000, FEATURES * sizeof(float));
@@ -135,7 +136,7 @@ static void bad_times(void) {
     frame.timestamp_s = 50.0;
     REFUSED(PERCEPTION_ERROR_CLOCK, "backwards");
     make_good();
-    sweeps[1].timestamp_s = now_s + 1;
+    sweeps[LAST].timestamp_s = now_s + 1;
     REFUSED(PERCEPTION_ERROR_CLOCK, "sweep");
     make_good();
     images[0].timestamp_s = now_s - 0.5;
