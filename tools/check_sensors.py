@@ -9,14 +9,14 @@ EXAMPLES = """examples:
   # statistics of the training set, once
   tools/check_sensors.py data/nuscenes --version v1.0-trainval --write-reference work_dirs/reference.json
 
-  # a new recording against them; the status is 3 where a sensor is at fault
+  # a new recording against them; the status is 4 where a sensor is at fault
   tools/check_sensors.py data/new --reference work_dirs/reference.json
 
   # some scenes only, or a folder of clouds and images (perception/datasets/frames.py), as JSON
   tools/check_sensors.py data/nuscenes --version v1.0-mini --scenes scene-0061 scene-0103
   tools/check_sensors.py my_folder --json
 """
-FAULT_STATUS = 3
+FAULT_STATUS = 4
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -47,7 +47,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Check a recording; the status is 0, 3 where a sensor is at fault, or 1 for bad input (named on stderr)."""
+    """Check a recording; the status is 0, 4 where a sensor is at fault, or 1 for bad input (named on stderr)."""
     args = parse_args(argv)
     import json
 

@@ -4,6 +4,8 @@
 import argparse
 import sys
 
+from perception.command_line import Parser, run
+
 EXAMPLES = """examples:
   tools/export.py configs/demo_fusion.py work_dirs/demo/latest.pth --out work_dirs/artifact
   tools/export.py configs/demo_fusion.py work_dirs/demo/latest.pth --out work_dirs/artifact-bf16 --precision bf16
@@ -11,11 +13,9 @@ Then `make runtime` and: build/runtime/perception-run work_dirs/artifact FOLDER
 """
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("config", help="config file (Python)")
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = Parser(__doc__, EXAMPLES)
+    parser.add_argument("config", help="config file (Python code: read it before you run it)")
     parser.add_argument("checkpoint", help="weights, as tools/train.py writes them")
     parser.add_argument("--out", required=True, metavar="DIR", help="folder to write; an artifact in it is replaced")
     parser.add_argument("--target", choices=("aoti",), default="aoti", help="AOTInductor package (default)")
@@ -23,24 +23,21 @@ def main() -> int:
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="default: %(default)s")
     parser.add_argument("--cameras", nargs="+", metavar="NAME", help="cameras in order (default: nuScenes' six)")
     parser.add_argument("--max-points", type=int, help="the most points of a frame, all sweeps (default: 400000)")
-    args = parser.parse_args()
+    parser.add_output_options()
+    return parser.parse_args(argv)
 
+
+def body(args: argparse.Namespace) -> dict:
     from perception.engine.export import CAMERAS, MAX_POINTS, export
 
-    try:
-        out = export(
-            args.config,
-            args.checkpoint,
-            args.out,
-            args.precision,
-            args.cameras or CAMERAS,
-            MAX_POINTS if args.max_points is None else args.max_points,
-        )
-    except (FileNotFoundError, FileExistsError, ValueError, KeyError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    print(f"{args.target} artifact -> {out}")
-    return 0
+    cameras = args.cameras or CAMERAS
+    points = MAX_POINTS if args.max_points is None else args.max_points
+    out = export(args.config, args.checkpoint, args.out, args.precision, cameras, points)
+    return {"target": args.target, "out": str(out)}
+
+
+def main(argv: list[str] | None = None) -> int:
+    return run(parse_args(argv), body, lambda result: f"{result['target']} artifact -> {result['out']}")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,8 @@ precision its score."""
 import argparse
 import sys
 
+from perception.command_line import Parser, run
+
 EXAMPLES = """examples:
   tools/verify_export.py work_dirs/artifact configs/demo_fusion.py work_dirs/demo/latest.pth \\
       data/synthetic/nuscenes_infos_val.json
@@ -12,43 +14,46 @@ EXAMPLES = """examples:
 """
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = Parser(__doc__, EXAMPLES)
     parser.add_argument("artifact", metavar="DIR", help="artifact, as tools/export.py writes it")
-    parser.add_argument("config", help="config file (Python)")
+    parser.add_argument("config", help="config file (Python code: read it before you run it)")
     parser.add_argument("checkpoint", help="weights that the artifact was made from")
     parser.add_argument("data", help="info file, dataroot or folder of frames (bf16: info file)")
     parser.add_argument("--program", help="perception-run (default: build/runtime/perception-run)")
     parser.add_argument("--frames", type=int, metavar="N", help="take N frames, evenly spread (default: all)")
-    args = parser.parse_args()
+    parser.add_output_options()
+    return parser.parse_args(argv)
 
+
+def body(args: argparse.Namespace) -> dict:
     from perception.engine.verify_export import NDS_TOLERANCE, PROGRAM, Comparison, score_difference, verify
     from perception.export.manifest import read_manifest
+
+    lines: list[str] = []
 
     def say(result: Comparison) -> None:
         worst = "  ".join(f"{name} {value:.1e}" for name, value in result.worst.items())
         unequal = f", counts differ in {len(result.unequal_frames)} frames" * bool(result.unequal_frames)
         verdict = "ok  " if result.agrees else "FAIL"
-        print(
+        lines.append(
             f"{verdict} {result.case}: {result.frames} frames, {result.boxes[0]} and {result.boxes[1]} boxes{unequal}; "
-            f"largest differences: {worst}",
-            flush=True,
+            f"largest differences: {worst}"
         )
+        print(lines[-1], file=sys.stderr, flush=True)
 
     program = args.program or PROGRAM
-    try:
-        if read_manifest(args.artifact)["artifact"]["precision"] != "fp32":
-            python, runtime = score_difference(args.artifact, args.config, args.checkpoint, args.data, program)
-            agrees = abs(python - runtime) <= NDS_TOLERANCE
-            print(f"{'ok  ' if agrees else 'FAIL'} NDS {python:.4f} in Python, {runtime:.4f} in the runtime")
-            return 0 if agrees else 1
-        results = verify(args.artifact, args.config, args.checkpoint, args.data, program, args.frames, say)
-    except (FileNotFoundError, ValueError, KeyError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0 if all(result.agrees for result in results) else 1
+    if read_manifest(args.artifact)["artifact"]["precision"] != "fp32":
+        python, runtime = score_difference(args.artifact, args.config, args.checkpoint, args.data, program)
+        agrees = abs(python - runtime) <= NDS_TOLERANCE
+        lines.append(f"{'ok  ' if agrees else 'FAIL'} NDS {python:.4f} in Python, {runtime:.4f} in the runtime")
+    else:
+        verify(args.artifact, args.config, args.checkpoint, args.data, program, args.frames, say)
+    return {"cases": lines, "problems": [line for line in lines if line.startswith("FAIL")]}
+
+
+def main(argv: list[str] | None = None) -> int:
+    return run(parse_args(argv), body, lambda result: "\n".join(result["cases"]))
 
 
 if __name__ == "__main__":

@@ -25,7 +25,10 @@ from perception.command_line import nearest
 
 _RUNNER = set(inspect.signature(Runner.__init__).parameters) - {"self", "cfg"}
 # What Runner reads of a config beside its own arguments, and `class_names`, which Detector reads.
-_TOP = _RUNNER | {"compile", "activation_checkpointing", "efficient_conv_bn_eval", "class_names", "env_cfg"}
+_TOP = _RUNNER | {
+    "compile", "activation_checkpointing", "efficient_conv_bn_eval", "find_unused_parameters", "sync_bn", "class_names",
+    "env_cfg",
+}  # fmt: skip
 _LOADER = (set(inspect.signature(DataLoader.__init__).parameters) - {"self"}) | {
     "num_batch_per_epoch", "disable_subprocess_warning"
 }  # fmt: skip

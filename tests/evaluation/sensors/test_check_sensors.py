@@ -122,7 +122,7 @@ def test_a_degree_of_one_camera_and_of_the_lidar(
 ) -> None:
     turn(recording, "CAM_BACK_LEFT", 1.0, (0, 1, 0))
     status, sensors = check(tool, capsys, recording)
-    assert status == 3
+    assert status == 4
     assert list(faulty(sensors)) == ["CAM_BACK_LEFT"]
     assert "turned by" in sensors["CAM_BACK_LEFT"]["reasons"][0]
     other = Path(shutil.copytree(dataroot, tmp_path / "other", copy_function=os.link))
