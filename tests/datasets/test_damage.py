@@ -124,7 +124,9 @@ def kinds(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Kind]:
             sorted(root.glob("samples/CAM*/*.jpg")), reader(infos, LoadCameras(), ImageAugment((60, 100)), PackFrame()),
             COMMON, 350, both,
         ),
-        "info file": Kind([infos], lambda: contents(samples(infos)), json_file, 250),
+        "info file": Kind(
+            [infos], lambda: contents(samples(infos)), json_file, 250, (changed_in_json,)
+        ),
         "mmdet3d pickle": Kind([pickled], lambda: contents(samples(pickled)), COMMON, 150, both),
         "gt database": Kind(sorted(database.iterdir()), objects, cloud, 150),
         "calibration": Kind([folder / "calibration.json"], frames, json_file, 100, (*both, changed_in_json)),

@@ -78,5 +78,6 @@ def test_the_latest_checkpoint_is_the_newest_that_can_be_read(tmp_path: Path) ->
     assert latest_checkpoint(tmp_path) == tmp_path / "epoch_9.pth"
     for epoch in (2, 9, 10):
         (tmp_path / f"epoch_{epoch}.pth").write_bytes(b"damaged")
+    (tmp_path / "last_checkpoint").unlink()
     with pytest.raises(ValueError, match="none of the 3 checkpoints"):
         latest_checkpoint(tmp_path)
