@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.runner import Runner
@@ -59,6 +60,7 @@ def train(config: Config, work_dir: str | Path, resume: bool = False, launcher: 
         # mmengine takes what to resume from load_from; without it, an interrupted --resume would begin there again.
         config.resume, config.load_from = True, str(checkpoint)
     _place_scores(config, work_dir)
+    _place_processes(config, launcher)
     runner = Runner.from_cfg(config)
     runner.train()
     latest = work_dir / "latest.pth"
@@ -119,6 +121,7 @@ class Scorer:
         self.out_dir = Path(out_dir)
         config.work_dir, config.launcher = str(out_dir), launcher
         _place_scores(config, self.out_dir)
+        _place_processes(config, launcher)
         for key in ("train_dataloader", "train_cfg", "optim_wrapper", "val_dataloader", "val_cfg", "val_evaluator"):
             config[key] = None
         config.param_scheduler = None
@@ -154,6 +157,20 @@ class Scorer:
         elapsed_s = time.perf_counter() - start
         scores = {key: value for key, value in metric.scores.items() if key not in ("curves", "AP_per_distance")}
         return {**scores, "ms_per_frame": 1e3 * elapsed_s / len(self.dataset)}
+
+
+def _place_processes(config: Config, launcher: str) -> None:
+    """Without a GPU, torchrun's processes meet over gloo; mmengine would give each of them a GPU first."""
+    if launcher != "pytorch" or torch.cuda.is_available():
+        return
+    if not torch.distributed.is_initialized():
+        torch.distributed.init_process_group("gloo")
+    config.model_wrapper_cfg = {
+        "type": "MMDistributedDataParallel",  # by name: mmengine writes the config down as text
+        "device_ids": None,
+        "broadcast_buffers": False,
+        "find_unused_parameters": config.get("find_unused_parameters", False),
+    }
 
 
 def _place_scores(config: Config, folder: Path) -> None:

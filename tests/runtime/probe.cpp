@@ -29,7 +29,9 @@ std::string read(const char* path) {
 
 Bytes bytes(const std::string& text) { return {reinterpret_cast<const std::byte*>(text.data()), text.size()}; }
 
-void write(const void* data, std::size_t count) { std::fwrite(data, 1, count, stdout); }
+void write(const void* data, std::size_t count) {
+    if (count > 0) std::fwrite(data, 1, count, stdout);  // nothing may be at no address
+}
 
 void image(char** argument) {
     const std::string file = read(argument[0]);
