@@ -52,7 +52,13 @@ def main() -> None:
     parser.add_argument("--launcher", default="none")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    options = {"train_dataloader.batch_size": args.batch_size, "optim_wrapper.type": "mmengine.optim.OptimWrapper"}
+    options = {
+        "train_dataloader.batch_size": args.batch_size,
+        "optim_wrapper.type": "mmengine.optim.OptimWrapper",
+        # Without batch norms a higher rate is chaos, which magnifies the last bits.
+        "optim_wrapper.optimizer.lr": 1e-4,
+        "param_scheduler.0.eta_max": 1e-4,
+    }
     config = tiny_config(args.infos, **options)
     pipeline = config.train_dataloader.dataset.pipeline
     config.train_dataloader.dataset.pipeline = [step for step in pipeline if step["type"] is not BEVAugment]
