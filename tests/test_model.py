@@ -22,7 +22,7 @@ GRID = BEVGrid((-16.0, 16.0), (-16.0, 16.0), (-5.0, 3.0), (1.0, 1.0, 8.0))
 def network(lidar: bool = True, camera: bool = True, head_grid: BEVGrid = GRID) -> PerceptionNetwork:
     torch.manual_seed(0)
     sst = SST(16, 16, 2, 32, 1, (1, 8, 8), GRID.shape, conv_dilations=())
-    trident = TridentResNet(18, base_channels=8)
+    trident = TridentResNet(18, base_channels=16)
     lift = ScaleAwareLift(16, 8, GRID, (1.0, 21.0), 10)
     return PerceptionNetwork(
         LidarBranch(VoxelEncoder(GRID, (8, 16)), sst) if lidar else None,

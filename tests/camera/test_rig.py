@@ -18,7 +18,7 @@ RANGES = ((0.0, 12.0), (6.0, 24.0), (12.0, 1e8))
 
 def branch() -> CameraBranch:
     torch.manual_seed(0)
-    backbone = TridentResNet(18, base_channels=8)
+    backbone = TridentResNet(18, base_channels=16)
     lift = ScaleAwareLift(16, 6, GRID, (1.0, 17.0), 16, valid_ranges_px=RANGES)
     neck, head = TridentNeck(backbone.out_channels, 16), TridentImageHead(16, 3, RANGES)
     return CameraBranch(backbone, neck, lift, SemanticHead(16, 3), head).eval()
