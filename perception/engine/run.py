@@ -95,9 +95,9 @@ def evaluate(
     if unknown:
         raise ValueError(f"unknown sensors {sorted(unknown)}; choose among {list(SENSORS)}")
     scorer = Scorer(config, checkpoint, out_dir, launcher)
-    if not scorer.has_sensors:
-        if tuple(sensors) != ("fused",):
-            raise ValueError("the config's detector is a 2D one: it has no sensors to switch off")
+    if not scorer.has_sensors and tuple(sensors) != ("fused",):
+        raise ValueError("the config's detector is not ours: it has no sensors to switch off")
+    if scorer.is_2d:
         metrics = {"2d": scorer.score("2d")}
     else:
         metrics = {
@@ -135,8 +135,14 @@ class Scorer:
 
     @property
     def has_sensors(self) -> bool:
-        """Whether the model's sensors can be switched off; a 2D detector's cannot."""
+        """Whether the model's sensors can be switched off; a 2D detector's and mmdet3d's own models' cannot."""
         return hasattr(self._runner.model.data_preprocessor, "use_lidar")
+
+    @property
+    def is_2d(self) -> bool:
+        from mmdet3d.models.detectors import Base3DDetector  # imports on mmcv-lite once the model is built
+
+        return not isinstance(self._runner.model, Base3DDetector)
 
     def score(
         self, name: str, use_lidar: bool = True, use_camera: bool = True, pipeline: Sequence[Any] | None = None
