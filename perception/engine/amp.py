@@ -1,22 +1,36 @@
-"""Mixed precision in bfloat16 on any device."""
+"""Mixed precision in bfloat16, wherever the processor computes in it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import torch
+from mmengine.logging import print_log
 from mmengine.optim import OptimWrapper
 from torch import nn
 
 
 class Bfloat16OptimWrapper(OptimWrapper):
     """Runs the forward under bfloat16 autocast. mmengine's AmpOptimWrapper refuses to run on the CPU; bfloat16 needs
-    no loss scaling, so nothing else of it is missed. For float16 on a GPU use AmpOptimWrapper."""
+    no loss scaling, so nothing else of it is missed. For float16 on a GPU use AmpOptimWrapper.
+
+    On a CPU that oneDNN has no bfloat16 kernels for (without AVX-512) the forward stays in float32: torch would run
+    its convolutions one by one on one thread."""
 
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[Any]:
         device = next(model.parameters()).device.type
-        with super().optim_context(model), torch.autocast(device, torch.bfloat16):
+        fast = device != "cpu" or _cpu_has_bfloat16()
+        with super().optim_context(model), torch.autocast(device, torch.bfloat16, enabled=fast):
             yield
+
+
+@cache
+def _cpu_has_bfloat16() -> bool:
+    fast: bool = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    if not fast:
+        print_log("this CPU has no fast bfloat16: training in float32", logger="current")
+    return fast
