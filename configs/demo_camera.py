@@ -11,8 +11,6 @@ from perception.fusion.fuser import ConcatFuser
 with read_base():
     from .demo_fusion import *  # noqa: F403
 
-# TridentNet's ranges for the demo's images, a quarter of the size that they were made for.
-valid_ranges_px = ((0.0, 24.0), (8.0, 40.0), (24.0, 1e8))
 load_cameras = dict(type=LoadCameras, min_hw=image_hw)  # noqa: F405
 train_pipeline = [
     dict(type=LoadSweeps, sweeps=0),  # noqa: F405
@@ -30,9 +28,11 @@ test_pipeline = [load_cameras, dict(type=ImageAugment, size_hw=image_hw), dict(t
 train_dataloader.dataset.pipeline = train_pipeline  # noqa: F405
 test_dataloader.dataset.pipeline = test_pipeline  # noqa: F405
 test_evaluator.out_dir = "work_dirs/demo_camera/test"  # noqa: F405
-model.network.camera.lift.valid_ranges_px = valid_ranges_px  # noqa: F405
 model.network.camera.image_head = dict(  # noqa: F405
-    type=TridentImageHead, in_channels=48, classes=10, valid_ranges_px=valid_ranges_px
+    type=TridentImageHead,
+    in_channels=48,
+    classes=10,
+    valid_ranges_px=valid_ranges_px,  # noqa: F405
 )
 model.network.update(lidar=None, fuser=dict(type=ConcatFuser, in_channels=(42,), channels=64))  # noqa: F405
 model.depth_weight = 3.0  # noqa: F405  (BEVDepth's)

@@ -47,6 +47,8 @@ grid = dict(
     type=BEVGrid, x_range_m=(-51.2, 51.2), y_range_m=(-51.2, 51.2), z_range_m=(-5.0, 3.0), cell_m=(0.8, 0.8, 8.0)
 )
 image_hw = (128, 352)
+# TridentNet's ranges for these images, a quarter of the size that they were made for.
+valid_ranges_px = ((0.0, 24.0), (8.0, 40.0), (24.0, 1e8))
 
 model = dict(
     type=FusionDetector,
@@ -66,7 +68,8 @@ model = dict(
             backbone=dict(type=TridentResNet, depth=18, base_channels=32),
             neck=dict(type=TridentNeck, in_channels=(64, 128), channels=48),
             lift=dict(
-                type=ScaleAwareLift, in_channels=48, channels=32, grid=grid, depth_range_m=(1.0, 53.0), depth_bins=52
+                type=ScaleAwareLift, in_channels=48, channels=32, grid=grid, depth_range_m=(1.0, 53.0), depth_bins=52,
+                valid_ranges_px=valid_ranges_px,
             ),
             semantic=dict(type=SemanticHead, in_channels=48, classes=10),
         ),
