@@ -1,4 +1,10 @@
-"""Cameras and LiDAR at full size: the two branches of nuscenes_lidar.py and nuscenes_camera.py on the LiDAR's grid."""
+"""Cameras and LiDAR at full size: the two branches of nuscenes_lidar.py and nuscenes_camera.py on the LiDAR's grid.
+
+The last of three stages: the LiDAR branch begins from nuscenes_lidar.py's, the image backbone from a 2D TridentNet.
+    tools/train.py configs/nuscenes_fusion.py --cfg-options
+        model.part_checkpoints.lidar=work_dirs/nuscenes_lidar/latest.pth
+        model.backbone_checkpoint=work_dirs/trident_2d_r50_nuimages/latest.pth
+"""
 
 from mmengine.config import read_base
 
@@ -21,4 +27,5 @@ model.network.update(  # noqa: F405
     head=head,  # noqa: F405
 )
 model.loss.grid = head_grid  # noqa: F405
+model.part_checkpoints = dict(lidar=None, camera=None)  # noqa: F405
 find_unused_parameters = False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -19,7 +19,7 @@ from mmengine.structures import InstanceData
 
 from perception.camera.supervision import image_losses
 from perception.engine.build import build
-from perception.engine.checkpoints import load_backbone
+from perception.engine.checkpoints import load_backbone, load_part
 from perception.engine.test_time import TestTimeViews
 from perception.head.center_targets import CenterLoss
 from perception.head.query_loss import QueryLoss
@@ -77,6 +77,8 @@ class FusionDetector(Base3DDetector):
         score_threshold: predictions below it are not reported.
         test_time: if given, predictions are those of several views merged.
         backbone_checkpoint: where training begins the image backbone from (`load_backbone`); None for random weights.
+        part_checkpoints: where training begins whole parts from, checkpoints of other detectors by the part's name:
+            {"lidar": ..., "camera": ...} after each branch was trained alone (`load_part`); None for random weights.
     """
 
     training_only = ("network.camera.image_head.",)
@@ -91,6 +93,7 @@ class FusionDetector(Base3DDetector):
         score_threshold: float = 0.02,
         test_time: TestTimeViews | dict[str, Any] | None = None,
         backbone_checkpoint: str | None = None,
+        part_checkpoints: Mapping[str, str | None] | None = None,
         data_preprocessor: dict[str, Any] | None = None,
         init_cfg: dict[str, Any] | None = None,
     ) -> None:
@@ -99,6 +102,7 @@ class FusionDetector(Base3DDetector):
         self.criterion: CenterLoss | QueryLoss = build(loss)
         self.test_time: TestTimeViews | None = build(test_time)
         self.score_threshold, self.backbone_checkpoint = score_threshold, backbone_checkpoint
+        self.part_checkpoints = dict(part_checkpoints or {})
         if backbone_checkpoint is not None and self.network.camera is None:
             raise ValueError("backbone_checkpoint is given, but the network has no cameras")
         self.image_weights = {
@@ -111,6 +115,9 @@ class FusionDetector(Base3DDetector):
     def init_weights(self) -> None:
         """Called by mmengine's Runner before a training from the start."""
         super().init_weights()
+        for part, path in self.part_checkpoints.items():
+            if path is not None:
+                load_part(self.network, part, path)
         if self.backbone_checkpoint is not None and self.network.camera is not None:
             load_backbone(self.network.camera.backbone, self.backbone_checkpoint)
 

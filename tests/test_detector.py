@@ -131,3 +131,23 @@ def test_a_training_begins_the_backbone_from_its_checkpoint(tmp_path: Path) -> N
     assert (model.network.camera.backbone.conv1.weight == 0.5).all()
     with pytest.raises(ValueError, match="no cameras"):
         FusionDetector(network(camera=False), CenterLoss(GRID, 10), backbone_checkpoint="backbone.pth")
+
+
+def test_a_training_begins_parts_from_other_detectors(tmp_path: Path) -> None:
+    taught, model = detector(), detector()
+    with torch.no_grad():
+        for parameter in taught.parameters():
+            parameter.fill_(0.5)
+    torch.save({"state_dict": taught.state_dict()}, tmp_path / "taught.pth")
+    model.part_checkpoints = {"camera": str(tmp_path / "taught.pth"), "decoder": None}
+    model.init_weights()
+    assert model.network.camera is not None
+    assert all((p == 0.5).all() for p in model.network.camera.parameters())
+    assert not any((p == 0.5).all() for p in model.network.decoder.parameters())
+    model.part_checkpoints = {"radar": str(tmp_path / "taught.pth")}
+    with pytest.raises(ValueError, match="names 'radar'; the network has camera, fuser, decoder, head"):
+        model.init_weights()
+    torch.save({"state_dict": {}}, tmp_path / "empty.pth")
+    model.part_checkpoints = {"head": str(tmp_path / "empty.pth")}
+    with pytest.raises(ValueError, match=r"empty\.pth"):
+        model.init_weights()

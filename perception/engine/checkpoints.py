@@ -164,13 +164,32 @@ def load_backbone(backbone: torch.nn.Module, path: str) -> None:
     """
     state = read_weights(path)
     prefix = "backbone." if any(name.startswith("backbone.") for name in state) else ""
-    own = backbone.state_dict()
+    _load_module(backbone, state, prefix, path, "tools/convert_checkpoint.py brings foreign ones over")
+
+
+def load_part(network: torch.nn.Module, name: str, path: str) -> None:
+    """Begin a part of a detector's network ("lidar", "camera", "decoder", "head") from another detector's checkpoint.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: the network has no such part, or the file is damaged, or it lacks weights of the part or has them in
+            another shape.
+    """
+    part = getattr(network, name, None)
+    if not isinstance(part, torch.nn.Module):
+        parts = ", ".join(name for name, _ in network.named_children())
+        raise ValueError(f"part_checkpoints names {name!r}; the network has {parts}")
+    _load_module(part, read_weights(path), f"network.{name}.", path, f"its config must have the same {name}")
+
+
+def _load_module(module: torch.nn.Module, state: dict[str, Any], prefix: str, path: str, remedy: str) -> None:
+    own = module.state_dict()
     # Counters of steps, which nothing depends on and old checkpoints lack.
     wanted = [name for name in own if not name.endswith("num_batches_tracked")]
     wrong = [name for name in wanted if prefix + name not in state or state[prefix + name].shape != own[name].shape]
     if wrong:
         raise ValueError(
-            f"checkpoint {path} is no {type(backbone).__name__} of this size: {len(wrong)} of {len(wanted)} weights "
-            f"are missing or of another shape (first: {wrong[0]}); tools/convert_checkpoint.py brings foreign ones over"
+            f"checkpoint {path} is no {type(module).__name__} of this size: {len(wrong)} of {len(wanted)} weights "
+            f"are missing or of another shape (first: {prefix}{wrong[0]}); {remedy}"
         )
-    backbone.load_state_dict({**own, **{name: state[prefix + name] for name in wanted}})
+    module.load_state_dict({**own, **{name: state[prefix + name] for name in wanted}})
