@@ -68,7 +68,7 @@ docs: .venv/installed ## build the documentation into build/site
 
 test: build lint ## set up, lint, and run every test
 	@$(MAKE) -s build/runtime-packages || echo "tests of the runtime will be skipped" >&2
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile
 
 test-runtime: build runtime ## export a small network and run it without Python, with good and bad input
 	$(BIN)/python -m pytest tests/runtime
