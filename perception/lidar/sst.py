@@ -190,7 +190,8 @@ class SST(nn.Module):
     def encode(self, tokens: Tensor, coords: Tensor, batch_size: int) -> Tensor:
         """Attend. tokens [V,in_channels], coords [V,4] int32 (b,z,y,x), sorted -> [V,channels]."""
         partitions = window_partition(coords, batch_size, self.grid, self.window)
-        tokens = self.linear0(tokens)
+        if isinstance(self.linear0, nn.Linear):
+            tokens = fused_linear(tokens, self.linear0.weight, self.linear0.bias)
         positions = [
             sine_position(p.position, self.window, self.channels, self.position_temperature).to(tokens.dtype)
             for p in partitions
