@@ -13,12 +13,13 @@ from perception.evaluation.sensors.recording import LIDAR
 # Their tops are seen by beams 1.3 degrees apart, and hardly anything in a picture moves with a step forward: those
 # limits are wider. Measured in docs/sensors.md.
 TURN_LIMIT_DEG = np.array([0.55, 0.25, 0.6])
+FEW_FRAMES_TURN_LIMIT_DEG = np.array([0.8, 0.25, 0.9])  # with less than MOVE_MIN_FRAMES
 MOVE_LIMIT_M = np.array([0.03, 0.035, 0.035])
 # What all cameras share, about the LiDAR's axes (right, forward, up).
 LIDAR_TURN_LIMIT_DEG = np.array([0.5, 0.5, 0.3])
 LIDAR_MOVE_LIMIT_M = np.array([0.035, 0.035, 0.04])
 SIGNIFICANT = 4.0  # standard errors
-MOVE_MIN_FRAMES = 12  # with fewer, moves of unharmed cameras are estimated at up to 15 cm
+MOVE_MIN_FRAMES = 32  # of 12, an unharmed camera was once moved by 13 cm
 
 Kind = Literal["turned", "moved"]
 
@@ -98,7 +99,8 @@ def _common(corrections: Mapping[str, Correction], shared: Mapping[Kind, np.ndar
 def _is_fault(kind: Kind, amount: np.ndarray, correction: Correction) -> bool:
     """Whether an amount is over its limit along an axis where it is not chance either."""
     if kind == "turned":
-        limit, spread = TURN_LIMIT_DEG, np.degrees(correction.turn_spread)
+        limit = TURN_LIMIT_DEG if correction.frames >= MOVE_MIN_FRAMES else FEW_FRAMES_TURN_LIMIT_DEG
+        spread = np.degrees(correction.turn_spread)
     elif correction.frames < MOVE_MIN_FRAMES:
         return False
     else:
