@@ -91,7 +91,7 @@ def network_picture(views: InnerViews, title: str = "") -> np.ndarray:
         near, far = DEPTH_RANGE_M
         rows.append(_caption(f"depth from the images alone, {near:g} m red to {far:g} m blue (logarithmic)", 15))
         tiles = [depth_tile(image, depth) for image, depth in zip(views.images, views.depth_m, strict=True)]
-        rows += _rows(tiles)
+        rows += _rows(tiles, COLUMNS)
     squares, names = [], []
     if views.tokens is not None and views.window is not None and views.grid is not None:
         squares.append(window_tile(views.tokens, views.window, views.grid))
@@ -99,9 +99,9 @@ def network_picture(views: InnerViews, title: str = "") -> np.ndarray:
     for name, features in views.maps.items():
         squares.append(feature_tile(features))
         names.append(f"{name}, {features.shape[0]} channels as three colours")
-    for start in range(0, len(squares), COLUMNS):
-        rows.append(_caption("   |   ".join(names[start : start + COLUMNS]), 15))
-        rows += _rows(squares[start : start + COLUMNS])
+    if squares:
+        rows.append(_caption("   |   ".join(names), 15))
+        rows += _rows(squares, len(squares))
     return np.concatenate(rows)
 
 
@@ -154,14 +154,14 @@ def feature_tile(features: np.ndarray) -> np.ndarray:
     return picture.reshape(height, width, 3)[::-1]
 
 
-def _rows(tiles: list[np.ndarray]) -> list[np.ndarray]:
-    """Tiles of one shape, three to a row, each row WIDTH_PX wide."""
-    width = (WIDTH_PX - GAP_PX * (COLUMNS - 1)) // COLUMNS
+def _rows(tiles: list[np.ndarray], columns: int) -> list[np.ndarray]:
+    """Tiles of one shape, so many to a row, each row WIDTH_PX wide."""
+    width = (WIDTH_PX - GAP_PX * (columns - 1)) // columns
     rows = []
-    for start in range(0, len(tiles), COLUMNS):
+    for start in range(0, len(tiles), columns):
         height = round(width * tiles[start].shape[0] / tiles[start].shape[1])
         row = np.full((height + GAP_PX, WIDTH_PX, 3), PANEL, np.uint8)
-        for k, tile in enumerate(tiles[start : start + COLUMNS]):
+        for k, tile in enumerate(tiles[start : start + columns]):
             enlarges = tile.shape[1] < width
             method = cv2.INTER_NEAREST if enlarges else cv2.INTER_AREA
             row[:height, k * (width + GAP_PX) :][:, :width] = cv2.resize(tile, (width, height), interpolation=method)
