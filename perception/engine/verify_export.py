@@ -251,7 +251,7 @@ def worst_differences(python: list[dict[str, Any]], runtime: list[dict[str, Any]
         free.remove(best)
         mate = second[best]
         # Of quaternions with either sign. The arc cosine of their product would lose half of the digits near zero.
-        chord = min(np.linalg.norm(op(box["rotation"], mate["rotation"])) for op in (np.subtract, np.add))
+        chord = min(float(np.linalg.norm(op(box["rotation"], mate["rotation"]))) for op in (np.subtract, np.add))
         yaw = 4 * np.arcsin(min(chord / 2, 1.0))
         differences = {
             "centre": _gap(box, mate, "translation"),
