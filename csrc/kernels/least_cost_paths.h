@@ -19,7 +19,7 @@ PERCEPTION_HD inline bool nearer(T distance, std::int32_t source, T than_distanc
 // distance [images,height,width], infinite where no source is reached, and nearest, the row in `sources` [count,3] (image,
 // row, column), -1 there. Sources outside are left out. Costs that are negative or not a number are no way, as infinite ones.
 std::size_t least_cost_paths_workspace_bytes_cpu(std::int64_t images, std::int64_t height, std::int64_t width,
-                                                 std::size_t value_bytes, int threads);
+                                                 int threads);
 template <typename T>
 Status least_cost_paths_cpu(const T* costs, const std::int64_t* sources, std::int64_t count, std::int64_t images,
                             std::int64_t height, std::int64_t width, T* distance, std::int32_t* nearest, void* workspace,

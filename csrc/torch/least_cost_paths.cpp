@@ -27,7 +27,7 @@ std::tuple<Tensor, Tensor> least_cost_paths(const Tensor& costs, const Tensor& s
         using T = decltype(zero);
         if (costs.is_cpu()) {
             const int threads = binding::threads();
-            const std::size_t bytes = least_cost_paths_workspace_bytes_cpu(images, height, width, sizeof(T), threads);
+            const std::size_t bytes = least_cost_paths_workspace_bytes_cpu(images, height, width, threads);
             const Tensor memory = binding::workspace(bytes, costs);
             binding::check(least_cost_paths_cpu(binding::read<T>(values), binding::read<int64_t>(rows), rows.size(0), images,
                                                 height, width, binding::write<T>(distance), binding::write<int32_t>(nearest),

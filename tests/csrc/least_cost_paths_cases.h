@@ -1,6 +1,7 @@
 // Inputs of least_cost_paths with a plain twin, for the CPU kernel and for the CUDA kernel on the shim.
 #pragma once
 
+#include <algorithm>
 #include <limits>
 
 #include "least_cost_paths.h"
