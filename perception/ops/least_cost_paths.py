@@ -34,8 +34,8 @@ def least_cost_paths(
         if outside.any():
             first = int(outside.nonzero()[0, 0])
             raise ValueError(
-                f"least_cost_paths: source {first} (image, row, column) = {tuple(sources[first].tolist())} lies outside "
-                f"{costs.shape[0]} images of {costs.shape[2]} rows and {costs.shape[3]} columns"
+                f"least_cost_paths: source {first}, (image, row, column) {tuple(sources[first].tolist())}, lies "
+                f"outside {costs.shape[0]} images of {costs.shape[2]} rows and {costs.shape[3]} columns"
             )
     distance, nearest = torch.ops.perception.least_cost_paths(costs, sources)
     return distance, nearest

@@ -33,7 +33,9 @@ def scene(images: int, height: int, width: int, count: int, device: str = "cpu")
     return costs.to(device), torch.stack((image, pixel // width, pixel % width), dim=1).to(device)
 
 
-@pytest.mark.parametrize(("height", "width", "count"), [(1, 1, 1), (1, 40, 3), (40, 1, 3), (23, 61, 12), (128, 352, 40)])
+@pytest.mark.parametrize(
+    ("height", "width", "count"), [(1, 1, 1), (1, 40, 3), (40, 1, 3), (23, 61, 12), (128, 352, 40)]
+)
 def test_equals_scipy(height: int, width: int, count: int, device: str) -> None:
     costs, sources = scene(1, height, width, count, device)
     distance, nearest = least_cost_paths(costs, sources)
@@ -100,5 +102,5 @@ def test_bad_input_is_refused() -> None:
         least_cost_paths(costs, sources.int())
     for row, outside in enumerate(([1, 0, 0], [0, 5, 0], [0, 0, -1])):
         moved = torch.cat((sources[:row], torch.tensor([outside])))
-        with pytest.raises(ValueError, match=rf"source {row} .* lies outside 1 images of 5 rows and 6 columns"):
+        with pytest.raises(ValueError, match=rf"source {row}, .* lies outside 1 images of 5 rows and 6 columns"):
             least_cost_paths(costs, moved)
