@@ -92,6 +92,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     nuimages.add_argument("--root", type=Path, required=True, help="dataroot: holds samples and the version")
     nuimages.add_argument("--version", required=True, help="v1.0-train, v1.0-val or v1.0-mini")
     nuimages.add_argument("--out", type=Path, required=True, help="COCO file to write")
+    nuimages.add_argument("--panoptic", action="store_true", help="masks, as a COCO-panoptic file and a folder of PNGs")
 
     panoptic = commands.add_parser("panoptic", help="true masks of a synthetic dataroot, in COCO's panoptic format")
     panoptic.add_argument("--root", type=Path, required=True, help="dataroot that `synthetic` made")
@@ -202,6 +203,11 @@ def make_coco2d(args: argparse.Namespace) -> dict:
 
 def make_nuimages(args: argparse.Namespace) -> dict:
     """The COCO file of a nuImages dataroot."""
+    if args.panoptic:
+        from perception.panoptic.from_nuimages import write_panoptic_file
+
+        counts = write_panoptic_file(args.root, args.version, args.out, progress=not args.quiet)
+        return {"written": [str(args.out)], "objects": counts}
     from perception.datasets.coco_from_nuimages import create_coco_file
 
     writer = create_coco_file(args.root, args.version, args.out, progress=not args.quiet)

@@ -197,10 +197,13 @@ class PanopticDataset(Dataset):
     def _drawn(self, row: dict[str, Any], entry: dict[str, Any], segment: np.ndarray) -> np.ndarray:
         """Recorded pixels [P,2] x y of a true segment, the same at every call."""
         assert isinstance(self.points, int)
-        own = np.flatnonzero(segment.ravel() == entry["id"])
+        x, y, width, height = entry["bbox"]
+        own = np.argwhere(segment[y : y + height, x : x + width] == entry["id"])
+        if not len(own):
+            raise ValueError(f"{self.ann_file}: segment {entry['id']} of {row['file_name']} is not in its PNG's box")
         rng = np.random.default_rng([self.seed, row["id"], entry["id"]])
-        chosen = rng.permutation(own)[: self.points]
-        return np.stack((chosen % segment.shape[1], chosen // segment.shape[1]), axis=1)
+        chosen = own[rng.permutation(len(own))[: self.points]]
+        return chosen[:, ::-1] + [x, y]
 
     def _class(self, category: int, where: str) -> int:
         if category not in self.class_of:

@@ -2,7 +2,8 @@
 
 A found and a true segment of one category match where they share over half of their union,
 void left out of it.
-PQ of a category is the sum of the matches' IoU over TP + FP/2 + FN/2; a category that is neither there nor found has none.
+PQ of a category is the sum of the matches' IoU over TP + FP/2 + FN/2; a category that is neither there nor found has
+none.
 A found segment that lies by more than half in void or in a crowd of its category is no false positive.
 """
 

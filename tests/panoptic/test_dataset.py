@@ -35,7 +35,8 @@ def test_random_points_lie_on_their_target_and_stay(truth_file: Path, points: in
         assert torch.equal(sample.labels[sample.points[:, 3]], sample.points[:, 2])
         assert torch.equal(sample.points, data[index]["data_samples"].points)
         off = sample.index[sample.points[:, 0], sample.points[:, 1]] != sample.points[:, 3]
-        assert off.float().mean() < 0.35  # a cell of four pixels may be another's by its middle
+        # A cell of four pixels may be another's by its middle; of many points few are.
+        assert points == 1 or off.float().mean() < 0.35
     assert not torch.equal(
         dataset(truth_file, seed=1)[1]["data_samples"].points, dataset(truth_file)[1]["data_samples"].points
     )
@@ -110,6 +111,9 @@ def test_missing_and_broken_files(truth_file: Path) -> None:
         dataset(truth_file, points=0)
     with pytest.raises(ValueError, match="multiples of 16"):
         dataset(truth_file, size_hw=(30, 64))
+    write_segments(truth_file.parent / "truth" / "2.png", np.ones((HEIGHT, WIDTH), dtype=np.int64))
+    with pytest.raises(ValueError, match=r"segment 3 of 2\.png is not in its PNG's box"):
+        dataset(truth_file)[1]
     (truth_file.parent / "truth" / "1.png").unlink()
     with pytest.raises(FileNotFoundError, match=r"1\.png"):
         dataset(truth_file)[0]
