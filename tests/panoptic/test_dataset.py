@@ -29,7 +29,9 @@ def test_random_points_lie_on_their_target_and_stay(truth_file: Path, points: in
     data = dataset(truth_file, points=points)
     for index, targets in enumerate((3, 4, 2)):
         sample = data[index]["data_samples"]
-        assert len(sample.labels) == targets == sample.points[:, 3].max() + 1
+        assert len(sample.labels) == targets
+        # A single point may lie in the rows that are cut off, and its target has none then.
+        assert sample.points[:, 3].max() + 1 == targets or points == 1
         # At most: two of a target may fall into one cell of the map.
         assert torch.bincount(sample.points[:, 3]).max() <= points
         assert torch.equal(sample.labels[sample.points[:, 3]], sample.points[:, 2])

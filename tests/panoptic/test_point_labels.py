@@ -76,7 +76,7 @@ def test_cloud_is_told_apart() -> None:
 
 def test_sky_is_where_nothing_returns() -> None:
     angles = np.linspace(-np.pi, np.pi, 2000, endpoint=False)
-    wall = np.stack((20 * np.cos(angles), 20 * np.sin(angles), np.full(2000, 3.0)), axis=1)  # 0.15 rad up, all around
+    wall = np.stack((20 * np.cos(angles), 20 * np.sin(angles), np.full(2000, 3.3)), axis=1)  # 0.16 rad up, all around
     wall = wall[np.abs(angles) > 0.5].astype(np.float32)  # but not ahead
     sky = sky_directions(wall)
     assert len(sky) > 20 and np.abs(np.arctan2(sky[:, 1], sky[:, 0])).max() < 0.5
