@@ -104,9 +104,9 @@ class PanopticLoss(nn.Module):
             for image, target in enumerate(targets):
                 if not len(target.labels):
                     continue
-                inside = (target.index >= 0).flatten()
+                inside = (target.map >= 0).flatten()
                 thing = (target.labels < things).nonzero().flatten()
-                all_masks = F.one_hot(target.index.flatten() + 1, len(target.labels) + 1).t()[1:].float()
+                all_masks = F.one_hot(target.map.flatten() + 1, len(target.labels) + 1).t()[1:].float()
                 row, column = self._match(masks[image, :queries].flatten(1), classes[image], target, thing, all_masks)
                 wanted_class[image, row] = target.labels[column]
                 ground = (target.labels >= things).nonzero().flatten()
@@ -135,7 +135,7 @@ class PanopticLoss(nn.Module):
         self, masks: Tensor, classes: Tensor, target: Targets, thing: Tensor, all_masks: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Thing query and target of every matched pair; masks [Q,h*w] logits, classes [Q,things+1] logits."""
-        wanted, known = all_masks[thing], (target.index >= 0).flatten().float()
+        wanted, known = all_masks[thing], (target.map >= 0).flatten().float()
         probability = masks.sigmoid() * known
         pixels = known.sum().clamp(min=1)
         positive, negative = F.softplus(-masks) * known, F.softplus(masks) * known
@@ -155,7 +155,7 @@ def _dice(probability: Tensor, wanted: Tensor) -> Tensor:
 def _dense_loss(semantic: Tensor, targets: list[Targets]) -> Tensor:
     """Cross-entropy over all pixels whose target is known."""
     unknown = -100
-    labels = [torch.cat((t.labels, t.labels.new_tensor([unknown])))[t.index] for t in targets]
+    labels = [torch.cat((t.labels, t.labels.new_tensor([unknown])))[t.map] for t in targets]
     wanted = torch.stack(labels)
     total = F.cross_entropy(semantic.float(), wanted, ignore_index=unknown, reduction="sum")
     return total / (wanted != unknown).sum().clamp(min=1)
@@ -190,8 +190,8 @@ def contrast(embedding: Tensor, targets: list[Targets]) -> Tensor:
     """
     losses = []
     for own, target in zip(embedding, targets, strict=True):
-        known = target.index.flatten() >= 0
-        index = target.index.flatten()[known]
+        known = target.map.flatten() >= 0
+        index = target.map.flatten()[known]
         pixels = own.flatten(1).t()[known]
         count = torch.bincount(index, minlength=len(target.labels))
         if (count > 0).sum() < 2:

@@ -33,11 +33,11 @@ class Targets(NamedTuple):
 
     Attributes:
         labels: [T] int64 class of every target.
-        index: [h,w] int64, the target of every pixel; -1: unknown.
+        map: [h,w] int64, the target of every pixel; -1: unknown.
     """
 
     labels: Tensor
-    index: Tensor
+    map: Tensor
 
 
 def neighbour_pairs(values: Tensor) -> list[tuple[Tensor, Tensor]]:
@@ -98,9 +98,9 @@ def pseudo_masks(costs: Tensor, points: list[Tensor]) -> list[Targets]:
 
 def mask_iou(found: Targets, truth: Targets) -> Tensor:
     """IoU [T] of each target's mask with the true one of the same number, over pixels whose truth is known."""
-    known = truth.index >= 0
+    known = truth.map >= 0
     count = len(truth.labels)
-    a, b = found.index[known], truth.index[known]
+    a, b = found.map[known], truth.map[known]
     shared = torch.bincount(b[a == b], minlength=count)
     both = torch.bincount(a[a >= 0], minlength=count) + torch.bincount(b, minlength=count) - shared
     return shared / both.clamp(min=1)

@@ -159,7 +159,7 @@ class Attention(nn.Module):
             for linear, x in ((self.q, q), (self.k, k), (self.v, v))
         ]
         mask = None if allowed is None else allowed[:, None]
-        attended = F.scaled_dot_product_attention(*parts, attn_mask=mask)
+        attended = F.scaled_dot_product_attention(parts[0], parts[1], parts[2], attn_mask=mask)
         out: Tensor = self.out(attended.transpose(1, 2).flatten(2))
         return out
 

@@ -36,7 +36,7 @@ def test_each_term_sees_its_border_and_can_be_off(term: str, border: int) -> Non
     weights = CostWeights(**{**OFF, term: 1.0})
     (found,) = pseudo_masks(step_costs(*three_maps(), weights), points)
     assert found.labels.tolist() == [0, 1]
-    assert torch.equal(found.index, (torch.arange(20) >= border).long().expand(12, -1))
+    assert torch.equal(found.map, (torch.arange(20) >= border).long().expand(12, -1))
     nothing = step_costs(*three_maps(), CostWeights(**OFF))
     assert nothing[0, :2].unique().numel() == 1  # the length alone
 
@@ -57,9 +57,9 @@ def test_images_without_points_and_several_points_of_a_target() -> None:
         torch.tensor([[3, 3, 4, 0]]),
     ]
     first, none, last = pseudo_masks(costs, points)
-    assert first.labels.tolist() == [2, 1] and first.index[0, 0] == first.index[5, 8] == 0 and first.index[0, 8] == 1
-    assert none.labels.tolist() == [] and (none.index == -1).all()
-    assert last.labels.tolist() == [4] and (last.index == 0).all()
+    assert first.labels.tolist() == [2, 1] and first.map[0, 0] == first.map[5, 8] == 0 and first.map[0, 8] == 1
+    assert none.labels.tolist() == [] and (none.map == -1).all()
+    assert last.labels.tolist() == [4] and (last.map == 0).all()
 
 
 def test_pseudo_masks_of_true_semantics_are_the_connected_regions() -> None:
@@ -78,7 +78,7 @@ def test_pseudo_masks_of_true_semantics_are_the_connected_regions() -> None:
     weights = CostWeights(semantic=100.0, boundary=0.0, embedding=0.0)
     costs = step_costs(semantic, torch.zeros(1, 3, 24, 36), torch.zeros(1, 2, 24, 36), weights)
     (found,) = pseudo_masks(costs, [torch.tensor(points)])
-    assert torch.equal(found.index, torch.from_numpy(regions))
+    assert torch.equal(found.map, torch.from_numpy(regions))
     assert mask_iou(found, Targets(found.labels, torch.from_numpy(regions))).tolist() == [1.0] * targets
 
 
@@ -101,10 +101,10 @@ def test_losses_by_hand() -> None:
     assert colour_prior(sure, colour, 0.9) < 1e-3 < colour_prior(torn, colour, 0.9)
     embedding = F.normalize(torch.randn(1, 4, 2, 3), dim=1)
     target = Targets(torch.tensor([0, 0]), torch.tensor([[0, 0, 1], [-1, 1, 1]]))
-    means = [F.normalize(embedding[0, :, target.index == k].sum(1), dim=0) for k in (0, 1)]
+    means = [F.normalize(embedding[0, :, target.map == k].sum(1), dim=0) for k in (0, 1)]
     each = []
     for k in (0, 1):
-        own = embedding[0, :, target.index == k].t()
+        own = embedding[0, :, target.map == k].t()
         logits = torch.stack([own @ mean / 0.1 for mean in means], dim=1)
         each.append(F.cross_entropy(logits, torch.full((len(own),), k)))
     assert contrast(embedding, [target]) == pytest.approx(float(sum(each)) / 2, rel=1e-4)
