@@ -1,7 +1,7 @@
 """How good pseudo masks are before and after anything is learnt: their mean IoU with the truth, by terms of the cost.
 
-Colour is what the image gives; "true semantics" stands for a semantic branch without error, which bounds what learning it
-can bring.
+Colour is what the image gives; "true semantics" stands for a semantic branch without error, which bounds what
+learning it can bring.
 
 python benchmarks/pseudo_masks.py [--data data/synthetic] [--images 24]
 """

@@ -67,7 +67,8 @@ class PanopticLoss(nn.Module):
             truth: of every image at the maps' size, its targets numbered as the points'; or None.
             from_truth: learn from the truth in place of the points (full supervision).
         """
-        colour = F.adaptive_avg_pool2d(images.float(), output.semantic.shape[-2:]) / 255
+        map_hw = (output.semantic.shape[-2], output.semantic.shape[-1])
+        colour = F.adaptive_avg_pool2d(images.float(), map_hw) / 255
         losses: dict[str, Tensor] = {}
         if from_truth:
             targets = [own for own in truth if own is not None]

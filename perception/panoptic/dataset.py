@@ -160,7 +160,8 @@ class PanopticDataset(Dataset):
             listed = self._labelled[row["id"]]
         else:
             listed = [(self.class_of[s["category_id"]], self._drawn(row, s, segment)) for s in row["segments"]]
-        points, order = [], []
+        points: list[tuple[int, int, int, int]] = []
+        order: list[int] = []
         taken: set[tuple[int, int]] = set()
         for label, xy in listed:
             inside, cells = self._cells(view, xy)

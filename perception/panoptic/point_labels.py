@@ -63,7 +63,8 @@ def write_point_labels(
         numbers = {row["file_name"]: row["id"] for row in read_json(panoptic)["images"]}
     labels = {label: CLASSES.index(name) for name, label in metainfo["categories"].items() if name in CLASSES}
     names = [row["name"] for row in categories()]
-    images, annotations = [], []
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
     counts = dict.fromkeys(names, 0)
     for sample in tqdm(samples, "point labels", count, unit="sample", disable=not progress):
         resolve_entry(sample, root)
@@ -158,7 +159,7 @@ def seen_points(points: np.ndarray, image_from_lidar: np.ndarray, size: tuple[in
     radius = max(1, round(HIDDEN_RADIUS * width))
     nearest = np.full((height, width), np.inf, dtype=np.float32)
     np.minimum.at(nearest, (pixel[:, 1], pixel[:, 0]), depth[row].astype(np.float32))
-    nearest = cv2.erode(nearest, np.ones((2 * radius + 1, 2 * radius + 1), np.uint8), borderValue=float("inf"))
+    nearest = cv2.erode(nearest, np.ones((2 * radius + 1, 2 * radius + 1), np.uint8))
     seen = depth[row] <= nearest[pixel[:, 1], pixel[:, 0]] * (1 + HIDDEN_SHARE)
     return np.concatenate((row[seen, None], pixel[seen]), axis=1)
 
