@@ -159,8 +159,8 @@ def seen_points(points: np.ndarray, image_from_lidar: np.ndarray, size: tuple[in
     radius = max(1, round(HIDDEN_RADIUS * width))
     nearest = np.full((height, width), np.inf, dtype=np.float32)
     np.minimum.at(nearest, (pixel[:, 1], pixel[:, 0]), depth[row].astype(np.float32))
-    nearest = cv2.erode(nearest, np.ones((2 * radius + 1, 2 * radius + 1), np.uint8))
-    seen = depth[row] <= nearest[pixel[:, 1], pixel[:, 0]] * (1 + HIDDEN_SHARE)
+    about = cv2.erode(nearest, np.ones((2 * radius + 1, 2 * radius + 1), np.uint8))
+    seen = depth[row] <= about[pixel[:, 1], pixel[:, 0]] * (1 + HIDDEN_SHARE)
     return np.concatenate((row[seen, None], pixel[seen]), axis=1)
 
 
