@@ -103,7 +103,9 @@ class NuScenesFusionDataset(NuScenesDataset):
                 data_list.append(self.parse_data_info(sample))
             except (KeyError, ValueError, TypeError, AttributeError, IndexError) as error:
                 token = sample.get("token") if isinstance(sample, dict) else None
-                reason = f"lacks {error}" if isinstance(error, KeyError) else f"is damaged: {error}"
+                # A damaged value may be as long as the file.
+                text = str(error)[:300]
+                reason = f"lacks {text}" if isinstance(error, KeyError) else f"is damaged: {text}"
                 problem = f"{self.ann_file}: sample {token or index!r} {reason}"
                 if self.on_bad_data == "stop":
                     raise ValueError(problem) from error
