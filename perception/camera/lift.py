@@ -93,6 +93,7 @@ class ScaleAwareLift(nn.Module):
         camera_mask: Tensor,
         measured: Tensor | None = None,
         painted: Tensor | None = None,
+        cells: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Lift.
 
@@ -103,6 +104,7 @@ class ScaleAwareLift(nn.Module):
             measured: [B,N,h,w] int64, the bin of `measure`, -1 where the LiDAR says nothing; None without LiDAR.
                 Where it is known, that bin's logit is raised by a learned amount.
             painted: [B,N,K,h,w], further channels to lift as they are, the same for every branch.
+            cells: [B,N,D,h,w] int64, what `frustum_cells` gives for these matrices; None computes them.
 
         Returns:
             BEV map [B,C'+K,Y,X] and depth logits [B,N,D,h,w], predicted from the images alone.
@@ -126,10 +128,12 @@ class ScaleAwareLift(nn.Module):
             context = torch.cat((context, again), dim=1)
         context = context.permute(0, 2, 3, 1)
         _, rows, columns = self.grid.shape
-        cells = batch * rows * columns
-        index = pool_index(self._cells(image_from_lidar, features.shape[-2:]).flatten(0, 1), cells)
+        count = batch * rows * columns
+        if cells is None:
+            cells = self.frustum_cells(image_from_lidar, features.shape[-2:])
+        index = pool_index(cells.flatten(0, 1), count)
         index = repeat_views(index, branches) if branches > 1 else index
-        bev = bev_pool(context, depth.flatten(0, 2).to(context.dtype), index, cells)
+        bev = bev_pool(context, depth.flatten(0, 2).to(context.dtype), index, count)
         return bev.view(batch, rows, columns, -1).permute(0, 3, 1, 2), logits
 
     def depth_logits(self, features: Tensor, image_from_lidar: Tensor, camera_mask: Tensor) -> Tensor:
@@ -143,7 +147,7 @@ class ScaleAwareLift(nn.Module):
 
     @torch.no_grad()
     @without_autocast
-    def _cells(self, image_from_lidar: Tensor, size: torch.Size) -> Tensor:
+    def frustum_cells(self, image_from_lidar: Tensor, size: Sequence[int]) -> Tensor:
         """Flat BEV cell (sample included) of every frustum point, [B,N,D,h,w] int64; -1 outside the grid."""
         height, width = size
         batch, cameras = image_from_lidar.shape[:2]
