@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export OMP_NUM_THREADS ?= $(shell nproc)
 
-.PHONY: help install build runtime demo real test test-runtime lint docs bench clean
+.PHONY: help install build runtime demo real test test-runtime replay lint docs bench clean
 .DEFAULT_GOAL := help
 
 help:
@@ -68,12 +68,17 @@ docs: .venv/installed ## build the documentation into build/site
 
 test: build lint ## set up, lint, and run every test
 	@$(MAKE) -s build/runtime-packages || echo "tests of the runtime will be skipped" >&2
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile
 
 test-runtime: build runtime ## export a small network and run it without Python, with good and bad input
 	$(BIN)/python -m pytest tests/runtime
 
-bench: build ## measure every operator on this machine, one table
+replay: build runtime ## fail when the runtime's boxes or its speed over eager Python drift from tests/runtime/reference.json
+	$(BIN)/python tests/runtime/small_network.py build/replay
+	$(BIN)/python tools/verify_export.py build/replay/artifact build/replay/tiny_fusion.py build/replay/tiny.pth \
+		build/replay/data/nuscenes_infos_val.json --replay tests/runtime/reference.json
+
+bench: build runtime ## measure every operator on this machine, one table
 	$(BIN)/python benchmarks/run_all.py
 
 clean: ## remove what was built (keeps .venv, data and work_dirs)

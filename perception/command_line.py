@@ -94,9 +94,12 @@ def run(
 ) -> int:
     """Run a tool's `body` and print its result; returns the exit status.
 
-    The result goes to stdout, by `show` or as JSON. A result with "problems" that are not empty is status 4. Errors are
+    The result goes to stdout, by `show` or as JSON; of several processes (torchrun's, Slurm's) the first one speaks.
+    A result with "problems" that are not empty is status 4. Errors are
     one line on stderr (with --json also {"error", "status"} on stdout); PERCEPTION_TRACEBACK=1 shows where they arose.
     """
+    from perception.evaluation.json_file import finite
+
     name = Path(body.__code__.co_filename).stem
     quiet, as_json = getattr(args, "quiet", False), getattr(args, "json", False)
     try:
@@ -110,10 +113,11 @@ def run(
         return _failed(name, "interrupted", INTERRUPTED, as_json)
     except FloatingPointError as error:
         return _failed(name, str(error), NOT_FINITE, as_json)
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        # Configs, data and checkpoints of others raise all of these.
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError) as error:
+        # Configs, data and checkpoints of others raise all of these; an optional package that is missing, the last.
         return _failed(name, _one_line(error), BAD_INPUT, as_json)
-    print(json.dumps(result, default=str) if as_json else show(result))
+    if os.environ.get("RANK", "0") == "0":
+        print(json.dumps(finite(result), default=str, allow_nan=False) if as_json else show(result))
     return PROBLEMS if result.get("problems") else DONE
 
 

@@ -17,13 +17,16 @@ from mmdet3d.structures import Det3DDataSample, LiDARInstance3DBoxes
 from mmengine.model import BaseDataPreprocessor
 from mmengine.structures import InstanceData
 
+from perception.camera.panoptic_loss import PanopticLoss
+from perception.camera.panoptic_points import frame_points
+from perception.camera.rows import present_rows
 from perception.camera.supervision import image_losses
 from perception.engine.build import build
 from perception.engine.checkpoints import load_backbone, load_part
 from perception.engine.test_time import TestTimeViews
 from perception.head.center_targets import CenterLoss
 from perception.head.query_loss import QueryLoss
-from perception.model import Frames, PerceptionNetwork
+from perception.model import Frames, NetworkOutput, PerceptionNetwork
 
 
 @MODELS.register_module()
@@ -74,6 +77,8 @@ class FusionDetector(Base3DDetector):
         loss: the head's loss, or its config.
         depth_weight, semantic_weight, image_weight: weights of what the camera branch learns in the images: depths and
             classes by LiDAR points and boxes, and the 2D head by boxes.
+        panoptic_loss: loss of the camera branch's panoptic head, or its config; None does not train it.
+        panoptic_weight: its weight.
         score_threshold: predictions below it are not reported.
         test_time: if given, predictions are those of several views merged.
         backbone_checkpoint: where training begins the image backbone from (`load_backbone`); None for random weights.
@@ -90,6 +95,8 @@ class FusionDetector(Base3DDetector):
         depth_weight: float = 1.0,
         semantic_weight: float = 1.0,
         image_weight: float = 1.0,
+        panoptic_loss: PanopticLoss | dict[str, Any] | None = None,
+        panoptic_weight: float = 0.1,
         score_threshold: float = 0.02,
         test_time: TestTimeViews | dict[str, Any] | None = None,
         backbone_checkpoint: str | None = None,
@@ -100,6 +107,11 @@ class FusionDetector(Base3DDetector):
         super().__init__(data_preprocessor or {"type": FramePreprocessor}, init_cfg)
         self.network: PerceptionNetwork = build(network)
         self.criterion: CenterLoss | QueryLoss = build(loss)
+        self.panoptic_criterion: PanopticLoss | None = build(panoptic_loss)
+        self.panoptic_weight = panoptic_weight
+        head = None if self.network.camera is None else self.network.camera.panoptic
+        if (head is None) != (panoptic_loss is None):
+            raise ValueError("panoptic_loss and the camera branch's panoptic head go together; only one is given")
         self.test_time: TestTimeViews | None = build(test_time)
         self.score_threshold, self.backbone_checkpoint = score_threshold, backbone_checkpoint
         self.part_checkpoints = dict(part_checkpoints or {})
@@ -141,7 +153,26 @@ class FusionDetector(Base3DDetector):
                 sample,
             )
             losses |= {name: self.image_weights[name] * loss for name, loss in learned.items()}
+            losses |= self._panoptic_losses(frames, output, boxes, labels, sample)
         return losses
+
+    def _panoptic_losses(
+        self, frames: Frames, output: NetworkOutput, boxes: Tensor, labels: Tensor, sample: Tensor
+    ) -> dict[str, Tensor]:
+        """Losses of the camera branch's panoptic head by name; none without one."""
+        camera, criterion = self.network.camera, self.panoptic_criterion
+        if camera is None or camera.panoptic is None or criterion is None:
+            return {}
+        assert output.camera is not None and output.camera.panoptic is not None and output.measured is not None
+        points = frame_points(output.measured, frames.points, boxes, labels, sample, camera.panoptic.things)
+        there = frames.camera_mask.flatten().tolist()
+        rows = present_rows(frames.camera_mask)
+        # Where no camera is there, the one that ran all the same has nothing to learn.
+        own = [points[row] if there[row] else points[row][:0] for row in rows.tolist()]
+        learned = criterion(output.camera.panoptic, frames.images.flatten(0, 1)[rows], own, [None] * len(own))
+        return {
+            f"loss_panoptic_{name.removeprefix('loss_')}": self.panoptic_weight * loss for name, loss in learned.items()
+        }
 
     def predict(
         self, batch_inputs: Frames, batch_data_samples: list[Det3DDataSample], **kwargs: Any

@@ -1,5 +1,6 @@
 """The CMake build of csrc under sanitizers, which several tests run programs of."""
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -35,14 +36,17 @@ def run(*command: str | Path) -> str:
 
 def build_sanitized(*targets: str) -> SanitizedBuild:
     """Build these targets (without any, all) into PERCEPTION_CMAKE_BUILD, else build/csrc-sanitized; what is up to date
-    is kept."""
+    is kept. One process at a time."""
     search = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     cmake, ctest, ninja = (shutil.which(tool, path=search) for tool in ("cmake", "ctest", "ninja"))
     if cmake is None or ctest is None:
         pytest.skip("CMake is not installed: pip install cmake")
     folder = Path(os.environ.get("PERCEPTION_CMAKE_BUILD", REPOSITORY / "build" / "csrc-sanitized"))
     generator = ["-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={ninja}"] if ninja else []
-    run(cmake, "-S", REPOSITORY / "csrc", "-B", folder, "-DPERCEPTION_SANITIZE=ON", *generator)
     chosen = ["--target", *targets] if targets else []
-    run(cmake, "--build", folder, "--parallel", str(min(os.cpu_count() or 1, 8)), *chosen)
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        run(cmake, "-S", REPOSITORY / "csrc", "-B", folder, "-DPERCEPTION_SANITIZE=ON", *generator)
+        run(cmake, "--build", folder, "--parallel", str(min(os.cpu_count() or 1, 8)), *chosen)
     return SanitizedBuild(folder, ctest)

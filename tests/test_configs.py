@@ -19,7 +19,7 @@ from perception.engine.run import load_config
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 
 
-IN_3D = [path for path in sorted(CONFIGS.glob("*.py")) if not path.stem.startswith("trident_2d_")]
+IN_3D = [path for path in sorted(CONFIGS.glob("*.py")) if not path.stem.startswith(("trident_2d_", "panoptic_"))]
 
 
 @pytest.mark.parametrize("path", IN_3D, ids=lambda p: p.stem)

@@ -15,9 +15,12 @@ from mmengine.structures import InstanceData
 
 from perception.camera.image_head import TridentImageHead
 from perception.camera.lift import VALID_RANGES_PX
+from perception.camera.panoptic_head import PanopticHead
+from perception.camera.panoptic_loss import PanopticLoss
 from perception.camera.semantics import SemanticHead
 from perception.detector import FramePreprocessor, FusionDetector
 from perception.engine.checkpoints import load_weights
+from perception.engine.matching import hungarian
 from perception.fusion.fuser import ConcatFuser
 from perception.head.center_targets import CenterLoss
 from perception.model import Frames
@@ -64,6 +67,30 @@ def test_every_part_of_the_camera_branch_learns(lidar: bool) -> None:
     for name, gradient in parts.items():
         assert gradient is not None and torch.isfinite(gradient).all(), name
     assert parts["lift.choice.learned"].abs().max() > 0
+
+
+def test_the_panoptic_head_learns_beside_the_detector_and_leaves_its_boxes_alone() -> None:
+    bare = detector().eval()
+    net = detector().network
+    assert net.camera is not None
+    net.camera.panoptic = PanopticHead(16, 10, 2, channels=16, hidden=16, query_grid=(2, 4))
+    with pytest.raises(ValueError, match="go together"):
+        FusionDetector(net, CenterLoss(GRID, 10))
+    model = FusionDetector(net, CenterLoss(GRID, 10), panoptic_loss=PanopticLoss(hungarian, warm_up_steps=1)).eval()
+    ours, theirs = model.network.detect(frames()), bare.network.detect(frames())
+    assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
+    seen = key_frames()
+    seen.camera_mask[1] = False
+    losses = {k: v for k, v in model.train().loss(seen, truth()).items() if k.startswith("loss_panoptic")}
+    assert {"loss_panoptic_semantic", "loss_panoptic_mask", "loss_panoptic_class"} <= losses.keys()
+    assert losses["loss_panoptic_semantic"] > 0
+    sum(losses.values()).backward()
+    for name, parameter in model.network.camera.panoptic.named_parameters():
+        assert parameter.grad is not None and torch.isfinite(parameter.grad).all(), name
+    assert model.network.camera.backbone.conv1.weight.grad.abs().max() > 0
+    nothing = seen._replace(camera_mask=torch.zeros_like(seen.camera_mask))
+    losses = model.loss(nothing, truth())
+    assert all(torch.isfinite(v) for k, v in losses.items() if k.startswith("loss_panoptic"))
 
 
 def test_boxes_teach_depth_where_no_point_does() -> None:

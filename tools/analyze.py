@@ -5,6 +5,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from perception.command_line import Parser, run
+
 EXAMPLES = """examples:
   # one run in detail: report.html and analysis.json in work_dirs/demo/analysis
   tools/analyze.py work_dirs/demo/test/fused/results.json --infos data/synthetic/nuscenes_infos_val.json \\
@@ -21,9 +23,7 @@ EXAMPLES = """examples:
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(__doc__, EXAMPLES)
     parser.add_argument(
         "results",
         nargs="+",
@@ -38,7 +38,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--worst", type=int, default=6, help="frames with most errors to show (default: %(default)s)")
     parser.add_argument("--no-pictures", action="store_true", help="list the worst frames without drawing them")
     parser.add_argument("--resamples", type=int, default=500, help="draws of the bootstrap (default: %(default)s)")
-    parser.add_argument("--json", action="store_true", help="print the analysis as JSON instead of a summary")
+    parser.add_output_options()
     args = parser.parse_args(argv)
     if (args.infos is None) == (args.root is None) or (args.root is None) != (args.version is None):
         parser.error("give --infos, or --root and --version")
@@ -49,28 +49,18 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Write the report; returns the exit status: 0, or 1 for bad input (named on stderr)."""
-    args = parse_args(argv)
+def body(args: argparse.Namespace) -> dict:
+    """Write the report and return what is in it."""
     import json
 
     from perception.evaluation.json_file import write_json
 
-    try:
-        if args.infos:
-            args.root, args.version = dataroot_of(args.infos)
-        if args.results[0] == "contribution":
-            content, report = analyse_contribution(args)
-        else:
-            content, report = analyse_runs(args)
-        written = write_json(report.with_name("analysis.json"), content, indent=1)
-    except (OSError, ValueError, KeyError) as error:
-        print(f"analyze: error: {error.args[0] if isinstance(error, KeyError) else error}", file=sys.stderr)
-        return 1
-    print(json.dumps(json.loads(written.read_text()), indent=1) if args.json else summary(content))
-    if not args.json:
-        print(report)
-    return 0
+    if args.infos:
+        args.root, args.version = dataroot_of(args.infos)
+    analyse = analyse_contribution if args.results[0] == "contribution" else analyse_runs
+    content, report = analyse(args)
+    written = write_json(report.with_name("analysis.json"), content, indent=1)
+    return {**json.loads(written.read_text()), "report": str(report)}
 
 
 def dataroot_of(infos: Path) -> tuple[Path, str]:
@@ -144,14 +134,21 @@ def run_names(paths: list[Path]) -> list[str]:
     return [f"run {i + 1}" for i in range(len(paths))]
 
 
-def summary(content) -> str:
+def show(content: dict) -> str:
     """The few lines that a terminal shows."""
-    if "outcomes" in content:
-        lines = ["AP gained over       LiDAR alone   cameras alone"]
-        camera, lidar = content["classes"]["camera_adds"], content["classes"]["lidar_adds"]
-        return "\n".join(
-            lines + [f"{n:<22}{camera[n]['difference']:>+10.3f}{lidar[n]['difference']:>+16.3f}" for n in camera]
-        )
+    lines = contribution_lines(content) if "outcomes" in content else run_lines(content)
+    return "\n".join([*lines, content["report"]])
+
+
+def contribution_lines(content: dict) -> list[str]:
+    camera, lidar = content["classes"]["camera_adds"], content["classes"]["lidar_adds"]
+    return [
+        "AP gained over       LiDAR alone   cameras alone",
+        *(f"{n:<22}{camera[n]['difference']:>+10.3f}{lidar[n]['difference']:>+16.3f}" for n in camera),
+    ]
+
+
+def run_lines(content: dict) -> list[str]:
     lines = [f"{content['run']}: NDS {content['official']['NDS']:.3f}, mAP {content['official']['mAP']:.3f}"]
     lines.append(f"{'':<22}{'objects':>8}{'AP':>8}{'right':>8}{'missed':>8}{'false':>8}")
     for name, row in content["classes"].items():
@@ -162,7 +159,11 @@ def summary(content) -> str:
         entry = comparison["table"]["mAP"]
         interval = "" if entry["low"] is None else f" (95 %: {entry['low']:+.3f} to {entry['high']:+.3f})"
         lines.append(f"{comparison['run']}: mAP {entry['difference']:+.3f}{interval}")
-    return "\n".join(lines)
+    return lines
+
+
+def main(argv: list[str] | None = None) -> int:
+    return run(parse_args(argv), body, show)
 
 
 if __name__ == "__main__":

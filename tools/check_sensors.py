@@ -5,6 +5,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from perception.command_line import Parser, run
+
 EXAMPLES = """examples:
   # statistics of the training set, once
   tools/check_sensors.py data/nuscenes --version v1.0-trainval --write-reference work_dirs/reference.json
@@ -16,13 +18,10 @@ EXAMPLES = """examples:
   tools/check_sensors.py data/nuscenes --version v1.0-mini --scenes scene-0061 scene-0103
   tools/check_sensors.py my_folder --json
 """
-FAULT_STATUS = 4
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(__doc__, EXAMPLES)
     parser.add_argument("path", type=Path, help="nuScenes dataroot, or folder of frames")
     parser.add_argument("--version", help="folder of the tables, of a dataroot that has several")
     parser.add_argument("--scenes", nargs="+", default=[], metavar="NAME", help="only these scenes of a dataroot")
@@ -36,8 +35,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--write-reference", type=Path, metavar="FILE", help="write this recording's statistics and stop"
     )
-    parser.add_argument("--json", action="store_true", help="print everything that was measured as JSON")
-    parser.add_argument("--quiet", action="store_true", help="no progress bars")
+    parser.add_output_options()
     args = parser.parse_args(argv)
     if args.frames < 1:
         parser.error("--frames must be positive")
@@ -46,31 +44,27 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Check a recording; the status is 0, 4 where a sensor is at fault, or 1 for bad input (named on stderr)."""
-    args = parse_args(argv)
-    import json
-
+def body(args: argparse.Namespace) -> dict:
+    """Everything that was measured; "problems" are the sensors at fault, with their reasons."""
     from perception.evaluation.sensors.recording import read_recording
     from perception.evaluation.sensors.statistics import read_reference, write_reference
     from perception.evaluation.sensors.verdict import FAULT, check_recording
 
-    try:
-        usual = read_reference(args.reference) if args.reference else None
-        recording = read_recording(args.path, args.version, args.scenes)
-        if args.write_reference:
-            print(write_reference(args.write_reference, recording.spread(args.frames), not args.quiet))
-            return 0
-        report = check_recording(recording, usual, args.frames, progress=not args.quiet)
-    except (OSError, ValueError) as error:
-        print(f"check_sensors: error: {error}", file=sys.stderr)
-        return 1
-    print(json.dumps(report, indent=1) if args.json else as_table(report))
-    faulty = any(sensor["verdict"] == FAULT for sensor in report["sensors"].values())
-    return FAULT_STATUS if faulty else 0
+    usual = read_reference(args.reference) if args.reference else None
+    recording = read_recording(args.path, args.version, args.scenes)
+    if args.write_reference:
+        written = write_reference(args.write_reference, recording.spread(args.frames), not args.quiet)
+        return {"reference": str(written)}
+    report = check_recording(recording, usual, args.frames, progress=not args.quiet)
+    faulty = {name: sensor["reasons"] for name, sensor in report["sensors"].items() if sensor["verdict"] == FAULT}
+    return {**report, "problems": [f"{name}: {reason}" for name, reasons in faulty.items() for reason in reasons]}
 
 
-def as_table(report) -> str:
+def show(result: dict) -> str:
+    return result.get("reference") or as_table(result)
+
+
+def as_table(report: dict) -> str:
     """A line per sensor: files, time to the LiDAR, calibration, verdict; then the reasons and what was not judged."""
     lines = [f"{'sensor':<17}{'files':>7}{'offset ms':>11}{'turn deg':>10}{'move cm':>9}  verdict"]
     for name, sensor in report["sensors"].items():
@@ -91,6 +85,10 @@ def as_table(report) -> str:
     for question, names in unsaid.items():
         lines.append(f"not judged: {question}{'' if len(names) == everyone else ': ' + ', '.join(names)}")
     return "\n".join(lines)
+
+
+def main(argv: list[str] | None = None) -> int:
+    return run(parse_args(argv), body, show)
 
 
 if __name__ == "__main__":

@@ -51,7 +51,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     for command in (sst, trident):
         command.add_argument(
-            "checkpoint", type=Path, metavar="IN", help="torch checkpoint, or .npz with weights/<name> arrays"
+            "checkpoint",
+            type=Path,
+            metavar="IN",
+            help="torch checkpoint, .safetensors, or .npz with weights/<name> arrays",
         )
         command.add_argument("out", type=Path, metavar="OUT", help="checkpoint to write")
         command.add_argument(

@@ -26,6 +26,11 @@ EXAMPLES = """examples:
   tools/create_data.py coco2d --ann-file data/nuscenes/nuscenes_infos_train.json --out data/nuscenes/coco2d_train.json
   tools/create_data.py nuimages --root data/nuimages --version v1.0-train --out data/nuimages/coco2d_train.json
 
+  # true masks of the synthetic pictures, and point labels from LiDAR and 3D boxes (docs/panoptic.md)
+  tools/create_data.py panoptic --root data/synthetic
+  tools/create_data.py point-labels --panoptic data/synthetic/panoptic_train.json \
+      --ann-file data/synthetic/nuscenes_infos_train.json --out data/synthetic/points_train.json
+
   # your own clouds, images, calibration and boxes (docs/own_data.md), and KITTI as an example of them
   tools/create_data.py folder --root my_folder
   tools/create_data.py kitti --root data/kitti --out data/kitti_frames
@@ -35,7 +40,9 @@ EXAMPLES = """examples:
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = Parser(__doc__, EXAMPLES)
     commands = parser.add_subparsers(
-        dest="command", required=True, metavar="{nuscenes,synthetic,gt-database,coco2d,nuimages,folder,kitti}"
+        dest="command",
+        required=True,
+        metavar="{nuscenes,synthetic,gt-database,coco2d,nuimages,panoptic,point-labels,folder,kitti}",
     )
 
     nuscenes = commands.add_parser("nuscenes", help="info files of a nuScenes dataroot")
@@ -85,6 +92,18 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     nuimages.add_argument("--root", type=Path, required=True, help="dataroot: holds samples and the version")
     nuimages.add_argument("--version", required=True, help="v1.0-train, v1.0-val or v1.0-mini")
     nuimages.add_argument("--out", type=Path, required=True, help="COCO file to write")
+    nuimages.add_argument("--panoptic", action="store_true", help="masks, as a COCO-panoptic file and a folder of PNGs")
+
+    panoptic = commands.add_parser("panoptic", help="true masks of a synthetic dataroot, in COCO's panoptic format")
+    panoptic.add_argument("--root", type=Path, required=True, help="dataroot that `synthetic` made")
+    panoptic.add_argument("--every", type=int, default=1, help="take every n-th picture (default: %(default)s)")
+    panoptic.add_argument("--scenes", type=int, help="take so many scenes of each split at most (default: all)")
+    labels = commands.add_parser("point-labels", help="point labels from LiDAR points and 3D boxes")
+    labels.add_argument("--ann-file", type=Path, required=True, help="info file")
+    labels.add_argument("--panoptic", type=Path, help="take the images of this COCO-panoptic file only, by its numbers")
+    labels.add_argument("--root", type=Path, help="dataroot (default: the one that the info file records)")
+    labels.add_argument("--out", type=Path, required=True, help="point label file to write")
+    labels.add_argument("--points", type=int, default=10, help="at most so many per target (default: %(default)s)")
 
     folder = commands.add_parser("folder", help="info files of your own frames (docs/own_data.md)")
     folder.add_argument("--root", type=Path, required=True, help="folder of clouds, images, calibration and boxes")
@@ -102,10 +121,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         command.add_argument(
             "--sweeps", type=int, default=sweeps, help="previous sweeps per key frame (default: %(default)s)"
         )
-    for command in (nuscenes, synthetic, database, kitti):
+    for command in (nuscenes, synthetic, database, panoptic, kitti):
         cores = len(os.sched_getaffinity(0))
         command.add_argument("--workers", type=int, default=cores, help="processes (default: all cores, %(default)s)")
-    for command in (nuscenes, synthetic, database, coco2d, nuimages, folder, kitti):
+    for command in (nuscenes, synthetic, database, coco2d, nuimages, panoptic, labels, folder, kitti):
         command.add_output_options()
     return parser.parse_args(argv)
 
@@ -119,6 +138,8 @@ def body(args: argparse.Namespace) -> dict:
         "gt-database": make_database,
         "coco2d": make_coco2d,
         "nuimages": make_nuimages,
+        "panoptic": make_panoptic,
+        "point-labels": make_point_labels,
         "folder": make_folder,
         "kitti": make_kitti,
     }
@@ -182,10 +203,31 @@ def make_coco2d(args: argparse.Namespace) -> dict:
 
 def make_nuimages(args: argparse.Namespace) -> dict:
     """The COCO file of a nuImages dataroot."""
+    if args.panoptic:
+        from perception.panoptic.from_nuimages import write_panoptic_file
+
+        counts = write_panoptic_file(args.root, args.version, args.out, progress=not args.quiet)
+        return {"written": [str(args.out)], "objects": counts}
     from perception.datasets.coco_from_nuimages import create_coco_file
 
     writer = create_coco_file(args.root, args.version, args.out, progress=not args.quiet)
     return {"written": [str(args.out), writer.summary()]}
+
+
+def make_panoptic(args: argparse.Namespace) -> dict:
+    """The true masks of a synthetic dataroot."""
+    from perception.datasets.synthetic.panoptic import write_panoptic
+
+    made = write_panoptic(args.root, args.every, args.workers, not args.quiet, args.scenes)
+    return {"written": made["written"], "samples": made["images"]}
+
+
+def make_point_labels(args: argparse.Namespace) -> dict:
+    """Point labels of an info file's pictures."""
+    from perception.panoptic.point_labels import write_point_labels
+
+    counts = write_point_labels(args.ann_file, args.out, args.root, args.panoptic, args.points, not args.quiet)
+    return {"written": [str(args.out)], "objects": counts}
 
 
 def make_folder(args: argparse.Namespace) -> dict:

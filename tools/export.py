@@ -23,7 +23,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--target", choices=("aoti", "onnx"), default="aoti", help="AOTInductor package (default), or ONNX"
     )
     parser.add_argument("--device", choices=("cpu",), default="cpu")
-    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="default: %(default)s")
+    parser.add_argument("--precision", choices=("fp32", "bf16", "fp16"), default="fp32", help="default: %(default)s")
     parser.add_argument("--cameras", nargs="+", metavar="NAME", help="cameras in order (default: nuScenes' six)")
     parser.add_argument("--max-points", type=int, help="the most points of a frame, all sweeps (default: 400000)")
     parser.add_output_options()

@@ -11,6 +11,7 @@ EXAMPLES = """examples:
   tools/verify_export.py work_dirs/artifact configs/demo_fusion.py work_dirs/demo/latest.pth \\
       data/synthetic/nuscenes_infos_val.json
   tools/verify_export.py work_dirs/artifact configs/demo_fusion.py work_dirs/demo/latest.pth a_dataroot --frames 20
+  make replay      # --replay on a small network, with the reference in tests/runtime
 """
 
 
@@ -19,14 +20,17 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("artifact", metavar="DIR", help="artifact, as tools/export.py writes it")
     parser.add_argument("config", help="config file (Python code: read it before you run it)")
     parser.add_argument("checkpoint", help="weights that the artifact was made from")
-    parser.add_argument("data", help="info file, dataroot or folder of frames (bf16: info file)")
+    parser.add_argument("data", help="info file, dataroot or folder of frames (bf16 and fp16: info file)")
     parser.add_argument("--program", help="perception-run (default: build/runtime/perception-run)")
     parser.add_argument("--frames", type=int, metavar="N", help="take N frames, evenly spread (default: all)")
+    parser.add_argument("--replay", metavar="FILE", help="instead: have boxes or speed drifted from this reference?")
+    parser.add_argument("--record", metavar="FILE", help="instead: write the reference of --replay")
     parser.add_output_options()
     return parser.parse_args(argv)
 
 
 def body(args: argparse.Namespace) -> dict:
+    from perception.engine.export_drift import record, replay
     from perception.engine.verify_export import NDS_TOLERANCE, PROGRAM, Comparison, score_difference, verify
     from perception.export.manifest import read_manifest
 
@@ -43,12 +47,18 @@ def body(args: argparse.Namespace) -> dict:
         print(lines[-1], file=sys.stderr, flush=True)
 
     program = args.program or PROGRAM
-    if read_manifest(args.artifact)["artifact"]["precision"] != "fp32":
-        python, runtime = score_difference(args.artifact, args.config, args.checkpoint, args.data, program)
+    given = (args.artifact, args.config, args.checkpoint, args.data)
+    if args.replay:
+        lines += replay(*given, args.replay, program)
+    elif args.record:
+        boxes = record(*given, args.record, program)["boxes"]
+        lines.append(f"{sum(map(len, boxes.values()))} boxes of {len(boxes)} frames -> {args.record}")
+    elif read_manifest(args.artifact)["artifact"]["precision"] != "fp32":
+        python, runtime = score_difference(*given, program)
         agrees = abs(python - runtime) <= NDS_TOLERANCE
         lines.append(f"{'ok  ' if agrees else 'FAIL'} NDS {python:.4f} in Python, {runtime:.4f} in the runtime")
     else:
-        verify(args.artifact, args.config, args.checkpoint, args.data, program, args.frames, say)
+        verify(*given, program, args.frames, say)
     return {"cases": lines, "problems": [line for line in lines if line.startswith("FAIL")]}
 
 

@@ -6,6 +6,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from perception.command_line import Parser, run
+
 EXAMPLES = """examples:
   # ground truth of a dataroot, as PNG files
   tools/visualize.py --root data/nuscenes --version v1.0-mini --limit 5 --out work_dirs/frames
@@ -24,9 +26,7 @@ EXAMPLES = """examples:
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(__doc__, EXAMPLES)
     source = parser.add_argument_group("which frames")
     source.add_argument("config", nargs="?", type=Path, help="take the data set that this config tests on")
     source.add_argument("--infos", type=Path, help="take this info file (of tools/create_data.py or mmdet3d)")
@@ -49,7 +49,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     out.add_argument("--fps", type=float, default=2.0, help="pictures per second of the video (default: 2)")
     out.add_argument("--html", type=Path, metavar="FILE", help="interactive viewer in one file that opens offline")
     out.add_argument("--desktop", action="store_true", help="Open3D's window, one frame after another; needs a display")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    parser.add_output_options()
     args = parser.parse_args(argv)
     if sum(source is not None for source in (args.config, args.infos, args.root)) != 1:
         parser.error("give one of CONFIG, --infos and --root")
@@ -66,16 +66,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Draw the frames; returns the exit status: 0, or 1 for bad input (named on stderr)."""
-    args = parse_args(argv)
-    try:
-        for path in draw(args):
-            print(path)
-    except (OSError, ValueError, ImportError) as error:
-        print(f"visualize: error: {error}", file=sys.stderr)
-        return 1
-    return 0
+def body(args: argparse.Namespace) -> dict:
+    return {"written": [str(path) for path in draw(args)]}
 
 
 def draw(args: argparse.Namespace):
@@ -162,6 +154,10 @@ def choose(dataset, scene: str | None, samples: list[str], limit: int) -> list[i
         raise ValueError(f"none of the {len(infos)} frames is of scene {scene} and samples {samples or 'any'}")
     step = -(-len(chosen) // limit)
     return chosen[::step]
+
+
+def main(argv: list[str] | None = None) -> int:
+    return run(parse_args(argv), body, lambda result: "\n".join(result["written"]))
 
 
 if __name__ == "__main__":

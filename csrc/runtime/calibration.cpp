@@ -52,8 +52,11 @@ void update_camera(const Json& json, CameraCalibration& camera, const Where& whe
     }
     if (json.contains("width")) camera.width = static_cast<int>(integer_member(json, "width", where, 1, MAX_SIDE));
     if (json.contains("height")) camera.height = static_cast<int>(integer_member(json, "height", where, 1, MAX_SIDE));
-    if (json.contains("distortion"))
-        fail(where.code, where.name, ": lens distortion is not undone here; store images without");
+    // null: a lens without.
+    if (json.contains("distortion") && !json["distortion"].is_null()) {
+        fail(where.code, where.name, ": lens distortion is not undone here: straighten the images before (cv2.undistort "
+             "or cv2.fisheye.undistortImage with the same intrinsics) and leave 'distortion' out");
+    }
 }
 
 Calibration parse_calibration(std::string_view text, const std::string& name) {

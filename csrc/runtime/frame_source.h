@@ -15,19 +15,21 @@ class FrameSource {
     virtual ~FrameSource() = default;
     // Name of the next frame; nothing when there will be none.
     virtual std::optional<std::string> next() = 0;
-    // Frames that were passed over for newer ones.
-    virtual std::int64_t dropped() const { return 0; }
+    // What became of the frames that were not handed out; for a person to read.
+    virtual std::string account() const { return ""; }
 };
 
-// The given frames, `count` in all: from the first again after the last.
+// The given frames, `count` in all: from the first again after the last. Ends early when `stop` becomes true.
 class ListSource : public FrameSource {
   public:
-    ListSource(std::vector<std::string> stems, std::int64_t count) : stems_(std::move(stems)), count_(count) {}
+    ListSource(std::vector<std::string> stems, std::int64_t count, const std::atomic<bool>& stop)
+        : stems_(std::move(stems)), count_(count), stop_(stop) {}
     std::optional<std::string> next() override;
 
   private:
     std::vector<std::string> stems_;
     std::int64_t count_, taken_ = 0;
+    const std::atomic<bool>& stop_;
 };
 
 // Frames that arrive from now on. A frame is announced by its description, FOLDER/frames/STEM.json, being closed after
@@ -35,16 +37,19 @@ class ListSource : public FrameSource {
 // others are dropped and counted.
 class WatchSource : public FrameSource {
   public:
-    // Throws Error when the folder cannot be watched. Ends when `stop` becomes true.
-    WatchSource(const std::filesystem::path& folder, const std::atomic<bool>& stop);
+    // Throws Error when the folder cannot be watched. Ends after `count` frames, or when `stop` becomes true.
+    WatchSource(const std::filesystem::path& folder, std::int64_t count, const std::atomic<bool>& stop);
     ~WatchSource() override;
     std::optional<std::string> next() override;
-    std::int64_t dropped() const override { return dropped_; }
+    std::string account() const override;
 
   private:
+    // The last of the announcements that wait, if there is one.
+    std::optional<std::string> take_newest();
+
+    std::int64_t count_, taken_ = 0, dropped_ = 0, left_ = 0, overflows_ = 0;
     const std::atomic<bool>& stop_;
     int queue_ = -1;
-    std::atomic<std::int64_t> dropped_ = 0;
 };
 
 }  // namespace perception::runtime

@@ -70,12 +70,14 @@ namespace {
 
 // ---- 1. Is this a frame that the artifact can take?
 
-void check_times(const perception_runtime& runtime, const perception_frame& frame) {
+void check_times(perception_runtime& runtime, const perception_frame& frame) {
     const double now_s = frame.timestamp_s, limit_s = runtime.artifact.manifest.max_camera_lidar_gap_s;
     if (std::isnan(now_s)) return;
+    if (std::isinf(now_s)) fail(PERCEPTION_ERROR_CLOCK, "the frame's time is infinite");
     if (!(now_s > runtime.last_frame_s)) {
+        const double last_s = std::exchange(runtime.last_frame_s, now_s);
         fail(PERCEPTION_ERROR_CLOCK, "the clock goes backwards: this frame is of ", std::to_string(now_s),
-             " s, the one before of ", std::to_string(runtime.last_frame_s), " s");
+             " s, the one before of ", std::to_string(last_s), " s; the next has to be newer than this one");
     }
     if (frame.sweep_count == 0) return;
     for (int i = 0; i < frame.image_count; ++i) {
@@ -87,7 +89,7 @@ void check_times(const perception_runtime& runtime, const perception_frame& fram
     }
 }
 
-void check_frame(const perception_runtime& runtime, const perception_frame& frame) {
+void check_frame(perception_runtime& runtime, const perception_frame& frame) {
     const std::size_t cameras = runtime.artifact.manifest.cameras.size();
     if (frame.image_count < 0 || static_cast<std::size_t>(frame.image_count) != cameras) {
         fail(PERCEPTION_ERROR_CAMERAS, "the frame has ", frame.image_count, " cameras, the artifact is made for ",
@@ -367,6 +369,10 @@ void perception_reset_clock(perception_runtime* runtime) {
     if (runtime == nullptr) return;
     const std::lock_guard lock(runtime->clock);
     runtime->last_frame_s = NEVER_S;
+}
+
+int64_t perception_max_points(const perception_runtime* runtime) {
+    return runtime == nullptr ? 0 : runtime->artifact.manifest.max_points;
 }
 
 int32_t perception_camera_count(const perception_runtime* runtime) {

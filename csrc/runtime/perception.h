@@ -10,7 +10,8 @@
  * are row-major and named target_from_source.
  *
  * Errors: every call returns a code; perception_last_error() has the message of the calling thread's last failed call.
- * After an error the runtime is as before the call: the next good frame works.
+ * After an error the runtime is as before the call: the next good frame works. Only PERCEPTION_ERROR_CLOCK is remembered:
+ * the next frame has to be newer than the refused one, so that a clock that was set back costs one frame.
  *
  * Threads: a runtime may be used from several threads. perception_prepare may run on one thread, into one
  * perception_inputs, while perception_detect runs on another thread from another: that is how decoding overlaps with
@@ -45,7 +46,7 @@ typedef enum perception_status {
     PERCEPTION_ERROR_IMAGE_SIZE = 8,   /* the image is not of the size that its calibration is for */
     PERCEPTION_ERROR_POINTS = 9,       /* a cloud is damaged or holds numbers that are not finite */
     PERCEPTION_ERROR_POINT_COUNT = 10, /* more points than the artifact's bound */
-    PERCEPTION_ERROR_CLOCK = 11,       /* the frame is not newer than the one before, or a sweep is of the future */
+    PERCEPTION_ERROR_CLOCK = 11,       /* the frame is not newer than the one before, or a sweep not older than it */
     PERCEPTION_ERROR_TIME_GAP = 12,    /* a camera is further from the LiDAR in time than the limit */
     PERCEPTION_ERROR_NETWORK = 13,     /* the network failed, or gave numbers that are not finite */
     PERCEPTION_ERROR_INTERNAL = 14     /* anything else, out of memory included */
@@ -142,6 +143,8 @@ PERCEPTION_API perception_status perception_detect(perception_runtime* runtime, 
 /* Forgets the time of the last frame, to run another recording. */
 PERCEPTION_API void perception_reset_clock(perception_runtime* runtime);
 
+/* The most points that a frame may have, all its sweeps together. */
+PERCEPTION_API int64_t perception_max_points(const perception_runtime* runtime);
 PERCEPTION_API int32_t perception_camera_count(const perception_runtime* runtime);
 PERCEPTION_API const char* perception_camera_name(const perception_runtime* runtime, int32_t camera);
 PERCEPTION_API int32_t perception_class_count(const perception_runtime* runtime);

@@ -9,6 +9,7 @@
 #include <fstream>
 #include <iostream>
 #include <iterator>
+#include <limits>
 #include <memory>
 #include <string>
 
@@ -104,7 +105,14 @@ class Benchmark {
         const double values[] = {outcome.read_ms, timing.points_ms, timing.images_ms, timing.network_ms,
                                  outcome.total_ms};
         for (std::size_t i = 0; i < std::size(values); ++i) stages_[i].add(values[i]);
-        if (++frames_ == WARM_UP) start_ = std::chrono::steady_clock::now(), start_mib_ = resident_mib();
+        if (++frames_ == WARM_UP) start_ = std::chrono::steady_clock::now();
+        if (frames_ == next_look_) {
+            char text[64];
+            std::snprintf(text, sizeof(text), "%.1f MiB after %lld frames, ", resident_mib(),
+                          static_cast<long long>(frames_));
+            memory_ += text;
+            next_look_ *= 10;
+        }
     }
 
     void print() const {
@@ -112,26 +120,29 @@ class Benchmark {
         for (const Latency& stage : stages_) std::cout << stage.row() << '\n';
         if (frames_ <= WARM_UP) return;
         const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
-        std::printf("%.1f frames/s over %lld frames; resident memory %.1f MiB after %d frames, %.1f MiB at the end\n",
-                    static_cast<double>(frames_ - WARM_UP) / seconds, static_cast<long long>(frames_), start_mib_,
-                    WARM_UP, resident_mib());
+        std::printf("%.1f frames/s over %lld frames; resident memory %s%.1f MiB at the end\n",
+                    static_cast<double>(frames_ - WARM_UP) / seconds, static_cast<long long>(frames_), memory_.c_str(),
+                    resident_mib());
     }
 
   private:
     static constexpr int WARM_UP = 10;
     std::array<Latency, 5> stages_{Latency("read"), Latency("points"), Latency("images"), Latency("network"),
                                    Latency("total")};
-    std::int64_t frames_ = 0;
+    std::int64_t frames_ = 0, next_look_ = WARM_UP;
     std::chrono::steady_clock::time_point start_;
-    double start_mib_ = 0;
+    std::string memory_;  // what it was after 10, 100, 1000, ... frames
 };
 
 std::unique_ptr<FrameSource> source_of(const Arguments& arguments, const FrameFolder& folder) {
-    if (arguments.watch) return std::make_unique<WatchSource>(arguments.folder, stop);
+    constexpr std::int64_t NO_END = std::numeric_limits<std::int64_t>::max();
+    if (arguments.watch) {
+        return std::make_unique<WatchSource>(arguments.folder, arguments.frames > 0 ? arguments.frames : NO_END, stop);
+    }
     std::vector<std::string> stems = folder.stems();
     if (stems.empty()) fail(PERCEPTION_ERROR_FILE, arguments.folder, " has no frames");
     const auto all = static_cast<std::int64_t>(stems.size());
-    return std::make_unique<ListSource>(std::move(stems), arguments.frames > 0 ? arguments.frames : all);
+    return std::make_unique<ListSource>(std::move(stems), arguments.frames > 0 ? arguments.frames : all, stop);
 }
 
 int run(const Arguments& arguments) {
@@ -168,12 +179,14 @@ int run(const Arguments& arguments) {
                          lines << detections_line(outcome.frame, outcome.result, outcome.read_ms, manifest)
                                << std::endl;
                      }
-                     if (arguments.frames > 0 && good + bad >= arguments.frames) stop = true;
+                     if (!lines) {
+                         stop = true;
+                         fail(PERCEPTION_ERROR_FILE, "the results cannot be written: is the disk full?");
+                     }
                  });
     if (arguments.benchmark) benchmark.print();
-    std::cerr << good << " frames, " << bad << " with errors, " << source->dropped() << " dropped for newer ones"
-              << std::endl;
-    if (!lines.flush()) fail(PERCEPTION_ERROR_FILE, "the results could not be written");
+    std::cerr << good << " frames, " << bad << " with errors" << source->account() << std::endl;
+    if (!std::cout.flush()) fail(PERCEPTION_ERROR_FILE, "standard output cannot be written");
     return bad == 0 ? 0 : 1;
 }
 

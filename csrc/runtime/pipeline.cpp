@@ -73,6 +73,24 @@ class Handover {
     bool closed_ = false;
 };
 
+// The thread that prepares; however its user ends, it is let go and waited for.
+class Preparer {
+  public:
+    template <typename Work>
+    Preparer(Handover& ready, Handover& free, const Work& work) : ready_(ready), free_(free), thread_(work) {}
+    Preparer(const Preparer&) = delete;
+    Preparer& operator=(const Preparer&) = delete;
+    ~Preparer() {
+        ready_.close();
+        free_.close();
+        thread_.join();
+    }
+
+  private:
+    Handover &ready_, &free_;
+    std::thread thread_;
+};
+
 void prepare(perception_runtime* runtime, const FrameFolder& folder, const PipelineOptions& options, Slot& slot) {
     try {
         folder.load(slot.frame.stem, slot.frame);
@@ -100,7 +118,7 @@ void run_pipeline(perception_runtime* runtime, const FrameFolder& folder, FrameS
         slot.inputs.reset(inputs);
     }
     Handover ready, free;
-    std::thread preparer([&] {
+    const Preparer preparer(ready, free, [&] {
         Slot* slot = &slots[0];
         std::size_t used = 1;
         while (slot != nullptr) {
@@ -124,7 +142,6 @@ void run_pipeline(perception_runtime* runtime, const FrameFolder& folder, FrameS
         done({slot->frame, slot->status, slot->message, result, slot->read_ms, ms_since(slot->start)});
         free.put(slot);
     }
-    preparer.join();
 }
 
 }  // namespace perception::runtime

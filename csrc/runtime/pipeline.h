@@ -29,6 +29,7 @@ struct PipelineOptions {
 };
 
 // Runs the source's frames through the runtime until there are none; calls `done` for each, in order, on this thread.
+// What `done` throws ends it, once the source hands out the next frame or ends: end it first.
 void run_pipeline(perception_runtime* runtime, const FrameFolder& folder, FrameSource& source,
                   const PipelineOptions& options, const std::function<void(const FrameOutcome&)>& done);
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from perception.camera.image_head import ImageHeadOutput, TridentImageHead
 from perception.camera.lift import ScaleAwareLift
 from perception.camera.neck import TridentNeck
+from perception.camera.panoptic_head import PanopticHead, PanopticOutput
 from perception.camera.rows import placed, present_rows
 from perception.camera.semantics import SemanticHead
 from perception.camera.trident import TridentResNet
@@ -25,12 +26,15 @@ class CameraOutput(NamedTuple):
     depth_logits: [B,N,D,h,w], from the images alone.
     semantic_logits: [B,N,classes+1,h,w], the last one background; None without a semantic head.
     image: the 2D head's output; None without one and at inference.
+    panoptic: the panoptic head's for B*N images, in training for those of the cameras that are there (`present_rows`);
+        None without one.
     """
 
     bev: Tensor
     depth_logits: Tensor
     semantic_logits: Tensor | None
     image: ImageHeadOutput | None
+    panoptic: PanopticOutput | None = None
 
 
 class CameraBranch(nn.Module):
@@ -40,6 +44,7 @@ class CameraBranch(nn.Module):
         backbone, neck, lift: the parts.
         semantic: if given, the class probabilities that it sees are lifted beside the features: so many channels more.
         image_head: if given, it runs in training only, as a further thing to learn.
+        panoptic: if given, masks of the images, as a further thing to learn.
     """
 
     mean: Tensor
@@ -52,6 +57,7 @@ class CameraBranch(nn.Module):
         lift: ScaleAwareLift,
         semantic: SemanticHead | None = None,
         image_head: TridentImageHead | None = None,
+        panoptic: PanopticHead | None = None,
     ) -> None:
         super().__init__()
         for name, part in (("lift", lift.choice), ("image_head", image_head)):
@@ -60,7 +66,7 @@ class CameraBranch(nn.Module):
                     f"{name} has valid_ranges_px for {part.branches} branches, the backbone has {backbone.branches}"
                 )
         self.backbone, self.neck, self.lift = backbone, neck, lift
-        self.semantic, self.image_head = semantic, image_head
+        self.semantic, self.image_head, self.panoptic = semantic, image_head, panoptic
         self.out_channels = lift.out_channels + (semantic.classes if semantic is not None else 0)
         self.register_buffer("mean", torch.tensor(IMAGE_MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(IMAGE_STD).view(3, 1, 1), persistent=False)
@@ -85,7 +91,9 @@ class CameraBranch(nn.Module):
             present = present_rows(camera_mask)
             views = views[present]
         x = (views.float() - self.mean) / self.std
-        features = self.neck(*self.backbone(x.contiguous(memory_format=torch.channels_last)))
+        x = x.contiguous(memory_format=torch.channels_last)
+        features = self.neck(*self.backbone(x))
+        panoptic = self.panoptic(features, x) if self.panoptic is not None else None
         features = placed(features, present, batch * cameras, dim=1).unflatten(1, (batch, cameras))
         semantic_logits = painted = image = None
         if self.semantic is not None:
@@ -94,4 +102,4 @@ class CameraBranch(nn.Module):
         if self.image_head is not None and self.training:
             image = self.image_head(features)
         bev, depth_logits = self.lift(features, image_from_lidar, camera_mask, measured, painted, cells)
-        return CameraOutput(bev, depth_logits, semantic_logits, image)
+        return CameraOutput(bev, depth_logits, semantic_logits, image, panoptic)

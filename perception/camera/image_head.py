@@ -22,6 +22,7 @@ from torch.nn import functional as F
 
 from perception.camera.image_boxes import ImageBoxes
 from perception.head.center_targets import gaussian_focal_loss
+from perception.head.object_count import object_count
 
 # Deviation of an object's Gaussian as a share of its width and height (TTFNet, Liu et al., AAAI 2020: 0.54 / 6), and
 # the least one, in cells.
@@ -112,7 +113,7 @@ class TridentImageHead(nn.Module):
         focal = gaussian_focal_loss(output.heatmap.flatten(1, 2)[:, present], heatmap[:, present])
         regressed = output.box.flatten(1, 2)[place[0], place[1], :, place[3], place[4]].float()
         error = (regressed - target.box[which]).abs().sum()
-        count = max(len(which), 1)
+        count = object_count(len(which), error.device)
         return {"loss_image_heatmap": focal / count, "loss_image_box": self.box_weight * error / count}
 
 

@@ -18,6 +18,7 @@ from perception.camera.scale_choice import ScaleChoice
 from perception.geometry.camera import focal_lengths, pixel_centres
 from perception.geometry.grid import BEVGrid
 from perception.geometry.precision import without_autocast
+from perception.head.object_count import object_count
 from perception.ops.bev_pool import bev_pool, pool_index, repeat_views
 
 # TridentNet's ranges (section 4.2), (0, 90), (30, 160) and from 90, are for images of 800 rows. nuScenes' at a width
@@ -214,7 +215,7 @@ class ScaleAwareLift(nn.Module):
         """Cross-entropy of the depth bins [B,N,h,w] where they are known (not -1); zero where none is."""
         valid = (targets >= 0) & camera_mask[:, :, None, None]
         losses = F.cross_entropy(logits.float().flatten(0, 1), targets.clamp(min=0).flatten(0, 1), reduction="none")
-        return (losses * valid.flatten(0, 1)).sum() / valid.sum().clamp(min=1)
+        return (losses * valid.flatten(0, 1)).sum() / object_count(valid.sum(), losses.device)
 
 
 def _camera_numbers(image_from_lidar: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from perception.camera.lift import MeasuredCells
+from perception.head.object_count import object_count
 from perception.ops.points_in_boxes import points_in_boxes
 
 
@@ -43,7 +44,7 @@ class SemanticHead(nn.Module):
         known = (labels >= 0) & camera_mask[:, :, None, None]
         weight = torch.where(labels == self.classes, self.background_weight, 1.0) * known
         losses = F.cross_entropy(logits.float().flatten(0, 1), labels.clamp(min=0).flatten(0, 1), reduction="none")
-        return (losses * weight.flatten(0, 1)).sum() / weight.sum().clamp(min=1.0)
+        return (losses * weight.flatten(0, 1)).sum() / object_count(weight.sum(), losses.device)
 
 
 @torch.no_grad()

@@ -35,12 +35,8 @@ def create_coco_file(root: str | Path, version: str, out: str | Path, progress: 
     was there is then left as it was.
     """
     root = Path(root)
-    tables = {name: _read_table(root, version, name) for name in TABLES}
-    labels: dict[str, int] = {}
-    for category in tables["category"]:
-        name = category_to_detection_name(category["name"])
-        if name in CLASSES:
-            labels[category["token"]] = CLASSES.index(name)
+    tables = {name: read_table(root, version, name) for name in TABLES}
+    labels = class_of_category(tables["category"])
     known = {category["token"] for category in tables["category"]}
     objects: dict[str, list[dict[str, Any]]] = {}
     for row in tables["object_ann"]:
@@ -52,12 +48,7 @@ def create_coco_file(root: str | Path, version: str, out: str | Path, progress: 
         if row["category_token"] in labels:
             objects.setdefault(row["sample_data_token"], []).append(row)
     channels = _channels(tables)
-    frames = [row for row in tables["sample_data"] if row["is_key_frame"]]
-    missing = [row["filename"] for row in frames if not (root / row["filename"]).is_file()]
-    if missing:
-        raise FileNotFoundError(
-            f"{len(missing)} of {len(frames)} images are missing in {root}, first {missing[0]}; unpack them again"
-        )
+    frames = key_frames(root, tables)
     with CocoWriter(out, CLASSES, f"nuImages {version}") as writer:
         for frame in tqdm(frames, "images", unit="image", disable=not progress):
             number = writer.add_image(
@@ -67,7 +58,7 @@ def create_coco_file(root: str | Path, version: str, out: str | Path, progress: 
             for row in objects.get(frame["token"], []):
                 x1, y1, x2, y2 = row["bbox"]
                 if x2 > x1 and y2 > y1:
-                    mask = _mask(row)
+                    mask = object_mask(row)
                     area = float(coco_mask.area(mask)) if mask else None
                     extra: dict[str, Any] = (
                         {"segmentation": {**mask, "counts": mask["counts"].decode()}} if mask else {}
@@ -76,7 +67,25 @@ def create_coco_file(root: str | Path, version: str, out: str | Path, progress: 
     return writer
 
 
-def _read_table(root: Path, version: str, name: str) -> list[dict[str, Any]]:
+def class_of_category(categories: list[dict[str, Any]]) -> dict[str, int]:
+    """{category token: class} of the categories that nuScenes' detection task has."""
+    names = {row["token"]: category_to_detection_name(row["name"]) for row in categories}
+    return {token: CLASSES.index(name) for token, name in names.items() if name in CLASSES}
+
+
+def key_frames(root: Path, tables: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """The key frames' rows of sample_data. Raises FileNotFoundError where images are missing."""
+    frames = [row for row in tables["sample_data"] if row["is_key_frame"]]
+    missing = [row["filename"] for row in frames if not (root / row["filename"]).is_file()]
+    if missing:
+        raise FileNotFoundError(
+            f"{len(missing)} of {len(frames)} images are missing in {root}, first {missing[0]}; unpack them again"
+        )
+    return frames
+
+
+def read_table(root: Path, version: str, name: str) -> list[dict[str, Any]]:
+    """The rows of a table. Raises FileNotFoundError or ValueError that names what is missing or damaged."""
     folder = root / version
     path = folder / f"{name}.json"
     if not folder.is_dir():
@@ -100,7 +109,7 @@ def _channels(tables: dict[str, list[dict[str, Any]]]) -> dict[str, str]:
     return {row["token"]: names[row["sensor_token"]] for row in tables["calibrated_sensor"]}
 
 
-def _mask(row: dict[str, Any]) -> dict[str, Any] | None:
+def object_mask(row: dict[str, Any]) -> dict[str, Any] | None:
     """The object's mask as COCO's run lengths; nuImages has their text in base64."""
     mask = row.get("mask")
     if not mask:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 from perception.whole_file import whole_file
@@ -33,7 +34,8 @@ class Conversion:
 
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:
-    """The weights of a checkpoint: a torch file with or without "state_dict", or an .npz with "weights/<name>" arrays.
+    """The weights of a checkpoint: a torch file with or without "state_dict", a .safetensors file (timm's and Hugging
+    Face's), or an .npz with "weights/<name>" arrays.
 
     Nothing in the file is executed.
 
@@ -52,6 +54,8 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
                     for name in arrays.files
                     if name.startswith("weights/")
                 }
+        elif path.suffix == ".safetensors":
+            state = load_file(path)
         else:
             content = torch.load(path, map_location="cpu", weights_only=True)
             state = content.get("state_dict", content) if isinstance(content, Mapping) else None

@@ -48,12 +48,7 @@ def run_demo(
         stages_s = json.loads(metrics_path.read_text())["stages_s"]
     workers = os.cpu_count() or 1
 
-    start = time.perf_counter()
-    generate_dataroot(data, train_scenes, val_scenes, keyframes, workers=workers, image_size=IMAGE_SIZE)
     infos = {split: data / f"nuscenes_infos_{split}.json" for split in ("train", "val")}
-    if not all(path.is_file() for path in infos.values()):
-        create_info_files(data, VERSION, data, workers=workers)
-        stages_s["data"] = time.perf_counter() - start
 
     def demo_config() -> Config:
         return load_config(
@@ -64,6 +59,13 @@ def run_demo(
                 **(options or {}),
             },
         )
+
+    demo_config()  # a config that cannot be used says so before the data set is made
+    start = time.perf_counter()
+    generate_dataroot(data, train_scenes, val_scenes, keyframes, workers=workers, image_size=IMAGE_SIZE)
+    if not all(path.is_file() for path in infos.values()):
+        create_info_files(data, VERSION, data, workers=workers)
+        stages_s["data"] = time.perf_counter() - start
 
     checkpoint = work_dir / "latest.pth"
     if not checkpoint.is_file():

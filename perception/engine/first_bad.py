@@ -11,6 +11,7 @@ from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
 
 from perception.engine.bad_batch import inputs_of, restore_random_state, tokens_of
+from perception.head.object_count import counting_alone
 
 
 def first_bad(model: BaseModel, batch: Any, optim_wrapper: OptimWrapper, random: Mapping[str, Any]) -> str | None:
@@ -70,7 +71,7 @@ def _in_step(model: BaseModel, batch: Any, optim_wrapper: OptimWrapper, random: 
     try:
         restore_random_state(random)
         model.zero_grad(set_to_none=True)
-        with optim_wrapper.optim_context(model):
+        with optim_wrapper.optim_context(model), counting_alone():
             data = model.data_preprocessor(batch, True)
             losses = model(**data, mode="loss")
         if found:

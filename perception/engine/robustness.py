@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mmengine.config import Config
+from mmengine.dist import is_main_process
 from tqdm import tqdm
 
 from perception.datasets.transforms import (
@@ -141,8 +142,9 @@ def measure_robustness(
                 "share": scores["NDS"] / full if full else None,
             }
         )
-    write_json(Path(out_dir) / "robustness.json", rows, indent=2)
-    write_robustness_page(Path(out_dir) / "robustness.html", rows)
+    if is_main_process():
+        write_json(Path(out_dir) / "robustness.json", rows, indent=2)
+        write_robustness_page(Path(out_dir) / "robustness.html", rows)
     return rows
 
 

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from mmengine.config import Config
 from mmengine.dataset import Compose
+from mmengine.dist import barrier, is_main_process
+from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from perception.engine.checkpoints import latest_checkpoint, load_weights
@@ -64,9 +66,9 @@ def train(config: Config, work_dir: str | Path, resume: bool = False, launcher: 
     runner = Runner.from_cfg(config)
     runner.train()
     latest = work_dir / "latest.pth"
-    last = Path((work_dir / "last_checkpoint").read_text().strip())
-    if runner.rank == 0:
-        _point(latest, last.name)
+    if is_main_process():
+        _point(latest, Path((work_dir / "last_checkpoint").read_text().strip()).name)
+    barrier()
     return latest
 
 
@@ -103,7 +105,8 @@ def evaluate(
         metrics = {
             name: scorer.score(name, SENSORS[name]["use_lidar"], SENSORS[name]["use_camera"]) for name in sensors
         }
-    write_json(Path(out_dir) / "metrics.json", metrics, indent=2)
+    if is_main_process():
+        write_json(Path(out_dir) / "metrics.json", metrics, indent=2)
     return metrics
 
 
@@ -126,7 +129,9 @@ class Scorer:
             config[key] = None
         config.param_scheduler = None
         self._runner = Runner.from_cfg(config)
-        load_weights(self._runner.model, str(checkpoint))
+        model = self._runner.model
+        self._model: Any = model.module if is_model_wrapper(model) else model
+        load_weights(self._model, str(checkpoint))
         self._loop: Any = self._runner.test_loop  # which builds the data set
 
     @property
@@ -136,13 +141,13 @@ class Scorer:
     @property
     def has_sensors(self) -> bool:
         """Whether the model's sensors can be switched off; a 2D detector's and mmdet3d's own models' cannot."""
-        return hasattr(self._runner.model.data_preprocessor, "use_lidar")
+        return hasattr(self._model.data_preprocessor, "use_lidar")
 
     @property
     def is_2d(self) -> bool:
         from mmdet3d.models.detectors import Base3DDetector  # imports on mmcv-lite once the model is built
 
-        return not isinstance(self._runner.model, Base3DDetector)
+        return not isinstance(self._model, Base3DDetector)
 
     def score(
         self, name: str, use_lidar: bool = True, use_camera: bool = True, pipeline: Sequence[Any] | None = None
@@ -154,7 +159,7 @@ class Scorer:
         if pipeline is not None:
             self.dataset.pipeline = Compose(pipeline)
         if self.has_sensors:
-            preprocessor = self._runner.model.data_preprocessor
+            preprocessor = self._model.data_preprocessor
             preprocessor.use_lidar, preprocessor.use_camera = use_lidar, use_camera
         metric = self._loop.evaluator.metrics[0]
         metric.out_dir = self.out_dir / name

@@ -70,7 +70,7 @@ def verify(
 
     Raises FileNotFoundError or ValueError naming what is missing, or when the artifact is of other weights.
     """
-    manifest, detector = _open(artifact, config, checkpoint, program)
+    manifest, detector = open_pair(artifact, config, checkpoint, program)
     frames = _spread(load_frames(data), limit)
     comparisons = []
     with tempfile.TemporaryDirectory(prefix="verify-export-") as work:
@@ -95,7 +95,7 @@ def score_difference(
 
     Raises as `verify` does.
     """
-    manifest, detector = _open(artifact, config, checkpoint, program)
+    manifest, detector = open_pair(artifact, config, checkpoint, program)
     metainfo, _ = read_info_file(info_file)
     root, frames = Path(info_file).parent / metainfo["dataroot"], load_frames(info_file)
     with tempfile.TemporaryDirectory(prefix="verify-export-") as work:
@@ -116,9 +116,13 @@ def score_difference(
     return scores[0]["NDS"], scores[1]["NDS"]
 
 
-def _open(
+def open_pair(
     artifact: str | Path, config: str | Path, checkpoint: str | Path, program: str | Path
 ) -> tuple[dict[str, Any], Detector]:
+    """The artifact's manifest and the Python model that it was made from, reading the same cameras.
+
+    Raises FileNotFoundError or ValueError naming what is missing, or when the artifact is of other weights.
+    """
     manifest = read_manifest(artifact)
     if not Path(program).is_file():
         raise FileNotFoundError(f"no program {program}: build it with `make runtime`")
@@ -182,6 +186,8 @@ def _without_images(frame: Frame, names: list[str]) -> Frame:
 
 
 def _with_cloud(frame: Frame, path: Path | None) -> Frame:
+    # Another file has other bytes than the info file says.
+    frame["lidar_points"].pop("bytes", None)
     frame["lidar_points"]["lidar_path"] = str(path) if path is not None else None
     frame["lidar_sweeps"] = []
     return frame
@@ -244,7 +250,9 @@ def worst_differences(python: list[dict[str, Any]], runtime: list[dict[str, Any]
         best = min(mates, key=lambda i: _gap(box, second[i], "translation"))
         free.remove(best)
         mate = second[best]
-        yaw = 2 * np.arccos(np.clip(abs(np.dot(box["rotation"], mate["rotation"])), 0, 1))
+        # Of quaternions with either sign. The arc cosine of their product would lose half of the digits near zero.
+        chord = min(float(np.linalg.norm(op(box["rotation"], mate["rotation"]))) for op in (np.subtract, np.add))
+        yaw = 4 * np.arcsin(min(chord / 2, 1.0))
         differences = {
             "centre": _gap(box, mate, "translation"),
             "size": float(np.abs(np.subtract(box["size"], mate["size"])).max()),

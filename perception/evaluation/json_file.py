@@ -12,15 +12,16 @@ def write_json(path: str | Path, content: Any, indent: int | None = None) -> Pat
     """Write `content` as JSON, with null for every NaN or infinity. A crash leaves the previous file as it was."""
     path = Path(path)
     with whole_file(path) as file:
-        json.dump(_finite(content), file, indent=indent, allow_nan=False)
+        json.dump(finite(content), file, indent=indent, allow_nan=False)
     return path
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """The same with None for every NaN or infinity, lists for tuples and texts for keys."""
     if isinstance(value, dict):
-        return {str(key): _finite(item) for key, item in value.items()}
+        return {str(key): finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
+        return [finite(item) for item in value]
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     return value

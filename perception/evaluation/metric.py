@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from mmengine.dist import broadcast_object_list
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 from mmengine.registry import METRICS
@@ -85,7 +86,12 @@ class NuScenesDetectionMetric(BaseMetric):
         self._size = size
         # mmengine cuts what it gathered to the size it is given, trusting that the samples a sampler repeated are at
         # the end. They are told by their tokens here, so nothing is to be cut.
-        return super().evaluate(sys.maxsize)
+        metrics: dict[str, Any] = super().evaluate(sys.maxsize)
+        # The first process has scored them all.
+        scores = [self.scores]
+        broadcast_object_list(scores)
+        self.scores = scores[0]
+        return metrics
 
     def compute_metrics(self, results: list[dict[str, Any]]) -> dict[str, float]:
         """Write results.json and, unless format_only, scores.json. Returns the summary and the AP per present class."""

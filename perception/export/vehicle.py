@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from perception.model import Frames, PerceptionNetwork
 
-Precision = Literal["fp32", "bf16"]
+Precision = Literal["fp32", "bf16", "fp16"]
 POINT_FEATURES = 5
 BOX_NUMBERS = 9
 LIDAR_INPUTS = ("points", "lidar_mask")
@@ -48,8 +48,8 @@ class VehicleNetwork(nn.Module):
 
     Args:
         network: the network.
-        precision: bf16 runs it under torch's autocast: convolutions of the camera branch, the decoder and the head;
-            positions, voxels, depths and boxes stay float32.
+        precision: bf16 and fp16 run it under torch's autocast: convolutions of the camera branch, the decoder and the
+            head; positions, voxels, depths and boxes stay float32.
     """
 
     def __init__(self, network: PerceptionNetwork, precision: Precision = "fp32") -> None:
@@ -75,8 +75,8 @@ class VehicleNetwork(nn.Module):
             lidar_mask=given.get("lidar_mask", nothing),
         )
         # Around the call, not around the export: what surrounds an export is not in the exported program.
-        bf16 = torch.autocast(device.type, torch.bfloat16) if self.precision == "bf16" else nullcontext()
-        with bf16:
+        low = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.precision)
+        with nullcontext() if low is None else torch.autocast(device.type, low):
             head = self.network(frames).head
         boxes, scores, labels = self.network.head.decode(head)
         return boxes[0], scores[0], labels[0]

@@ -1,20 +1,36 @@
-"""The number that a loss over objects is divided by, alike in every process of a distributed run."""
+"""The number that a loss over objects or cells is divided by, alike in every process of a distributed run."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import torch
 from torch import Tensor, distributed
 
+_ALONE: ContextVar[bool] = ContextVar("alone", default=False)
+
 
 def object_count(count: int | Tensor, device: torch.device) -> Tensor:
-    """Mean over the processes of how many objects each one has, at least 1; [] float32.
+    """Mean over the processes of how many objects (or cells, or their weight) each one has, at least 1; [] float32.
 
     DDP averages gradients over processes. Were each loss divided by its own process's count, an object would weigh the
     more the fewer others share its process; so, the result is that of one process with all samples (as DETR's
-    num_boxes, Carion et al., ECCV 2020).
+    num_boxes, Carion et al., ECCV 2020). Every process has to come by here equally often in a step.
     """
     total = torch.as_tensor(count, dtype=torch.float32, device=device).clone()
-    if distributed.is_available() and distributed.is_initialized():
+    if distributed.is_available() and distributed.is_initialized() and not _ALONE.get():
         distributed.all_reduce(total)
         total /= distributed.get_world_size()
     return total.clamp(min=1)
+
+
+@contextmanager
+def counting_alone() -> Iterator[None]:
+    """Within it a process counts its own objects only: the others do not take the step that it takes."""
+    token = _ALONE.set(True)
+    try:
+        yield
+    finally:
+        _ALONE.reset(token)

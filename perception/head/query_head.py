@@ -152,13 +152,14 @@ class Attention(nn.Module):
         self.heads = heads
         self.q, self.k, self.v, self.out = (nn.Linear(channels, channels) for _ in range(4))
 
-    def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """q [B,Q,C], k and v [B,M,C] -> [B,Q,C]."""
+    def forward(self, q: Tensor, k: Tensor, v: Tensor, allowed: Tensor | None = None) -> Tensor:
+        """q [B,Q,C], k and v [B,M,C], and where given which keys each query may see, [B,Q,M] bool -> [B,Q,C]."""
         parts = [
             linear(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for linear, x in ((self.q, q), (self.k, k), (self.v, v))
         ]
-        attended = F.scaled_dot_product_attention(*parts)
+        mask = None if allowed is None else allowed[:, None]
+        attended = F.scaled_dot_product_attention(parts[0], parts[1], parts[2], attn_mask=mask)
         out: Tensor = self.out(attended.transpose(1, 2).flatten(2))
         return out
 

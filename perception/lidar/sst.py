@@ -198,7 +198,8 @@ class SST(nn.Module):
 
     def attend(self, tokens: Tensor, partitions: tuple[Windows, Windows]) -> Tensor:
         """The blocks, over both partitions of the tokens: [V,in_channels] -> [V,channels]."""
-        tokens = self.linear0(tokens)
+        if isinstance(self.linear0, nn.Linear):
+            tokens = fused_linear(tokens, self.linear0.weight, self.linear0.bias)
         positions = [
             sine_position(p.position, self.window, self.channels, self.position_temperature).to(tokens.dtype)
             for p in partitions

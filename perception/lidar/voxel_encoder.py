@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from perception.geometry.grid import BEVGrid
 from perception.lidar.float32 import Float32Module
 from perception.lidar.row_norm import row_norm
+from perception.ops.fused_linear import fused_linear
 from perception.ops.segment_reduce import Reduction, segment_reduce
 from perception.ops.voxelize import voxelize
 
@@ -30,7 +31,8 @@ class EncoderLayer(nn.Module):
         self.norm = nn.BatchNorm1d(out_channels, eps=1e-3, momentum=0.01)
 
     def forward(self, x: Tensor) -> Tensor:
-        return row_norm(self.norm, self.linear(x))
+        # Not torch's linear: exported, that is oneDNN's, which compiles and keeps a kernel for every number of points.
+        return row_norm(self.norm, fused_linear(x, self.linear.weight))
 
 
 class VoxelEncoder(Float32Module):

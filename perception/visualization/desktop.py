@@ -57,6 +57,7 @@ def _open3d() -> Any:
         import open3d
     except (ImportError, OSError) as error:
         raise ImportError(
-            f"Open3D cannot be imported ({error}): pip install open3d; it also needs the system library libusb-1.0"
+            f"Open3D cannot be imported ({error}): pip install open3d; it also needs a system library: "
+            "apt-get install libusb-1.0-0. --html needs neither"
         ) from error
     return open3d

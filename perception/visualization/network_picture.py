@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from perception.camera.panoptic_head import Segments, merge_masks
 from perception.lidar.sst import SST
 from perception.model import Frames, PerceptionNetwork
 from perception.visualization.style import BACKGROUND, FAINT_INK, INK, PANEL, draw_texts
@@ -31,6 +32,7 @@ class InnerViews(NamedTuple):
         window: cells (y, x) of an attention window.
         grid: cells (Y, X) of the LiDAR branch.
         maps: {name: [C,Y,X] float32} of the LiDAR branch, the lifted images, and both fused.
+        segments: of every image, where the camera branch has a panoptic head.
     """
 
     images: np.ndarray | None
@@ -39,6 +41,7 @@ class InnerViews(NamedTuple):
     window: tuple[int, int] | None
     grid: tuple[int, int] | None
     maps: dict[str, np.ndarray]
+    segments: list[Segments] | None = None
 
 
 @torch.no_grad()
@@ -66,7 +69,7 @@ def inner_views(network: PerceptionNetwork, frames: Frames) -> InnerViews:
             hook.remove()
 
     maps: dict[str, np.ndarray] = {}
-    images = depth_m = tokens = None
+    images = depth_m = tokens = segments = None
     window: tuple[int, int] | None = None
     grid: tuple[int, int] | None = None
     if network.lidar is not None:
@@ -80,8 +83,10 @@ def inner_views(network: PerceptionNetwork, frames: Frames) -> InnerViews:
         depth = kept["camera"][1].depth_logits[0].float().softmax(dim=1)
         depth_m = _array((depth * network.camera.lift.depths_m[:, None, None]).sum(dim=1))
         images = frames.images[0].permute(0, 2, 3, 1).cpu().numpy()
+        if kept["camera"][1].panoptic is not None:
+            segments = merge_masks(kept["camera"][1].panoptic, (images.shape[1], images.shape[2]))
     maps["fused features"] = _array(kept["fused"][1][0])
-    return InnerViews(images, depth_m, tokens, window, grid, maps)
+    return InnerViews(images, depth_m, tokens, window, grid, maps, segments)
 
 
 def network_picture(views: InnerViews, title: str = "") -> np.ndarray:
@@ -91,7 +96,10 @@ def network_picture(views: InnerViews, title: str = "") -> np.ndarray:
         near, far = DEPTH_RANGE_M
         rows.append(_caption(f"depth from the images alone, {near:g} m red to {far:g} m blue (logarithmic)", 15))
         tiles = [depth_tile(image, depth) for image, depth in zip(views.images, views.depth_m, strict=True)]
-        rows += _rows(tiles)
+        rows += _rows(tiles, COLUMNS)
+    if views.images is not None and views.segments is not None:
+        rows.append(_caption("masks: a colour per object, stuff paler", 15))
+        rows += _rows([mask_tile(*pair) for pair in zip(views.images, views.segments, strict=True)], COLUMNS)
     squares, names = [], []
     if views.tokens is not None and views.window is not None and views.grid is not None:
         squares.append(window_tile(views.tokens, views.window, views.grid))
@@ -99,9 +107,9 @@ def network_picture(views: InnerViews, title: str = "") -> np.ndarray:
     for name, features in views.maps.items():
         squares.append(feature_tile(features))
         names.append(f"{name}, {features.shape[0]} channels as three colours")
-    for start in range(0, len(squares), COLUMNS):
-        rows.append(_caption("   |   ".join(names[start : start + COLUMNS]), 15))
-        rows += _rows(squares[start : start + COLUMNS])
+    if squares:
+        rows.append(_caption("   |   ".join(names), 15))
+        rows += _rows(squares, len(squares))
     return np.concatenate(rows)
 
 
@@ -113,6 +121,27 @@ def depth_tile(image: np.ndarray, depth_m: np.ndarray) -> np.ndarray:
     colours = cv2.cvtColor(colours, cv2.COLOR_BGR2RGB)
     colours = cv2.resize(colours, (image.shape[1], image.shape[0]), interpolation=cv2.INTER_NEAREST)
     return cv2.addWeighted(image, 0.4, colours, 0.6, 0)
+
+
+def mask_tile(image: np.ndarray, segments: Segments, things: int = 10) -> np.ndarray:
+    """An image RGB [H,W,3] uint8 under its segments, with a line between them.
+
+    Neighbouring segments differ in hue; a stuff class (from `things` on) has the same in every image. Pixels without
+    a segment stay as they are.
+    """
+    out = image.copy()
+    segment = segments.segment.cpu().numpy()
+    for k, label in enumerate(segments.label.tolist()):
+        hue = (label - things) * 47 + 20 if label >= things else k * 67  # coprime with 180
+        hsv = np.array([[[hue % 180, 110 if label >= things else 230, 220]]], np.uint8)
+        colour = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)[0, 0]
+        own = segment == k
+        out[own] = (0.5 * image[own] + 0.5 * colour).astype(np.uint8)
+    border = np.zeros(segment.shape, bool)
+    border[:, 1:] |= segment[:, 1:] != segment[:, :-1]
+    border[1:] |= segment[1:] != segment[:-1]
+    out[border] = 255
+    return out
 
 
 def window_tile(tokens: np.ndarray, window: tuple[int, int], grid: tuple[int, int], scale: int = 5) -> np.ndarray:
@@ -154,14 +183,14 @@ def feature_tile(features: np.ndarray) -> np.ndarray:
     return picture.reshape(height, width, 3)[::-1]
 
 
-def _rows(tiles: list[np.ndarray]) -> list[np.ndarray]:
-    """Tiles of one shape, three to a row, each row WIDTH_PX wide."""
-    width = (WIDTH_PX - GAP_PX * (COLUMNS - 1)) // COLUMNS
+def _rows(tiles: list[np.ndarray], columns: int) -> list[np.ndarray]:
+    """Tiles of one shape, so many to a row, each row WIDTH_PX wide."""
+    width = (WIDTH_PX - GAP_PX * (columns - 1)) // columns
     rows = []
-    for start in range(0, len(tiles), COLUMNS):
+    for start in range(0, len(tiles), columns):
         height = round(width * tiles[start].shape[0] / tiles[start].shape[1])
         row = np.full((height + GAP_PX, WIDTH_PX, 3), PANEL, np.uint8)
-        for k, tile in enumerate(tiles[start : start + COLUMNS]):
+        for k, tile in enumerate(tiles[start : start + columns]):
             enlarges = tile.shape[1] < width
             method = cv2.INTER_NEAREST if enlarges else cv2.INTER_AREA
             row[:height, k * (width + GAP_PX) :][:, :width] = cv2.resize(tile, (width, height), interpolation=method)

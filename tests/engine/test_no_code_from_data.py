@@ -14,12 +14,14 @@ import numpy as np
 import pytest
 import torch
 from mmengine.runner.checkpoint import CheckpointLoader
+from safetensors.torch import save_file
 from tiny_training import tiny_config, write_tiny_data
 
 from perception.engine.bad_batch import BadBatch
 from perception.engine.checkpoints import latest_checkpoint, load_weights, read_checkpoint
 from perception.engine.convert import read_weights
 from perception.engine.run import train
+from perception.export.manifest import read_manifest
 
 
 class Calls:
@@ -83,6 +85,33 @@ def test_arrays_of_objects_run_nothing(tmp_path: Path) -> None:
     np.savez(path, **{"weights/a": np.array([Calls(witness)], dtype=object)})
     with pytest.raises(ValueError, match=r"weights\.npz cannot be read"):
         read_weights(path)
+    assert not witness.exists()
+
+
+def test_safetensors_load_and_a_pickle_under_their_name_runs_nothing(tmp_path: Path) -> None:
+    path, witness = tmp_path / "weights.safetensors", tmp_path / "witness"
+    weights = {"conv.weight": torch.arange(6.0).view(2, 3)}
+    save_file(weights, path)
+    assert torch.equal(read_weights(path)["conv.weight"], weights["conv.weight"])
+    whole = path.read_bytes()
+    huge = (1 << 62).to_bytes(8, "little") + whole[8:]
+    elsewhere = whole.replace(b'"data_offsets":[0,24]', b'"data_offsets":[0,99]')
+    assert elsewhere != whole
+    for content in (pickle.dumps(Calls(witness)), huge, elsewhere, whole[:-4], whole[8:], b""):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=r"weights\.safetensors cannot be read"):
+            read_weights(path)
+    zip_of_torch(path, {"state_dict": Calls(witness)})
+    with pytest.raises(ValueError, match=r"weights\.safetensors cannot be read"):
+        read_weights(path)
+    assert not witness.exists()
+
+
+def test_an_artifacts_manifest_runs_nothing(tmp_path: Path) -> None:
+    witness = tmp_path / "witness"
+    bare_pickle(tmp_path / "manifest.json", {"format_version": Calls(witness)})
+    with pytest.raises(ValueError, match=r"manifest\.json is not valid JSON"):
+        read_manifest(tmp_path)
     assert not witness.exists()
 
 

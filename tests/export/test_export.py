@@ -15,7 +15,7 @@ from perception.engine.run import load_config
 from perception.export.aoti import export_program, write_artifact
 from perception.export.manifest import ExportSpec, manifest_of, read_manifest, weights_sha256
 from perception.export.preprocessing import ImagePreprocessing, PointPreprocessing
-from perception.export.vehicle import VehicleNetwork, VehicleShape, example_inputs
+from perception.export.vehicle import Precision, VehicleNetwork, VehicleShape, example_inputs
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SHAPE = VehicleShape(cameras=2, image_hw=(32, 64), max_points=120_000)
@@ -83,12 +83,13 @@ def test_more_points_than_the_bound_are_refused() -> None:
         program.module()(*example_inputs(names, shape, 501))
 
 
-def test_bf16_keeps_positions_and_boxes_in_float32() -> None:
+@pytest.mark.parametrize(("precision", "dtype"), [("bf16", torch.bfloat16), ("fp16", torch.float16)])
+def test_low_precision_keeps_positions_and_boxes_in_float32(precision: Precision, dtype: torch.dtype) -> None:
     net = network()
     names = VehicleNetwork(net).input_names
-    program = export_program(net, SHAPE, "bf16")
+    program = export_program(net, SHAPE, precision)
     convolutions = [n for n in _nodes(program.graph_module) if "conv2d" in str(n.target)]
-    assert convolutions and all(n.meta["val"].dtype == torch.bfloat16 for n in convolutions)
+    assert convolutions and all(n.meta["val"].dtype == dtype for n in convolutions)
     voxelize = [n for n in _nodes(program.graph_module) if "perception.voxelize" in str(n.target)]
     assert voxelize and voxelize[0].args[0].meta["val"].dtype == torch.float32
     inputs = example_inputs(names, SHAPE, 1000)

@@ -125,15 +125,25 @@ static void bad_clouds(void) {
     sweeps[LAST].lidar_from_sweep[5] = 2;
     REFUSED(PERCEPTION_ERROR_CALIBRATION, "sweep");
     make_good();
-    float* huge = calloc(200000, FEATURES * sizeof(float));
-    sweeps[0].data = huge, sweeps[0].bytes = 200000 * FEATURES * sizeof(float);
-    REFUSED(PERCEPTION_ERROR_POINT_COUNT, "200000");
+    const size_t too_many = (size_t)perception_max_points(runtime) + 1;
+    char number[32];
+    snprintf(number, sizeof(number), "%zu", too_many);
+    float* huge = calloc(too_many, FEATURES * sizeof(float));
+    sweeps[0].data = huge, sweeps[0].bytes = too_many * FEATURES * sizeof(float);
+    REFUSED(PERCEPTION_ERROR_POINT_COUNT, number);
     free(huge);
 }
 
 static void bad_times(void) {
     make_good();
     frame.timestamp_s = 50.0;
+    REFUSED(PERCEPTION_ERROR_CLOCK, "backwards");
+    make_good();
+    frame.timestamp_s = INFINITY;
+    REFUSED(PERCEPTION_ERROR_CLOCK, "infinite");
+    /* The clock is set back by more than a minute: that costs one frame. */
+    make_good();
+    frame.timestamp_s = now_s = 20.0;
     REFUSED(PERCEPTION_ERROR_CLOCK, "backwards");
     make_good();
     sweeps[LAST].timestamp_s = now_s + 1;

@@ -238,7 +238,7 @@ def calibration() -> dict[str, Any]:
         (lambda c, f: c["cameras"]["CAM"]["camera_from_lidar"][0].__setitem__(0, 1.1), "not a rotation"),
         (lambda c, f: c["cameras"]["CAM"].update(camera_from_lidar=np.diag([1, 1, -1, 1]).tolist()), "not a rotation"),
         (lambda c, f: c["cameras"]["CAM"]["intrinsics"][0].__setitem__(0, -5), "not a camera's matrix"),
-        (lambda c, f: c["cameras"]["CAM"].update(distortion={}), "distortion"),
+        (lambda c, f: c["cameras"]["CAM"].update(distortion={}), "straighten the images before"),
         (lambda c, f: c.update(point_features=1e300), "whole number"),
         (lambda c, f: f.update(cameras={"OTHER": {}}), "not in calibration"),
         (lambda c, f: f.update(timestamp_s="noon"), "finite number"),

@@ -13,9 +13,11 @@ import numpy as np
 import pytest
 
 from perception.datasets.frame_descriptions import write_folder
+from perception.engine.export_drift import counted, drift
 from perception.engine.verify_export import load_frames, run_program, verify
 from perception.export.manifest import read_manifest
 
+REFERENCE = Path(__file__).with_name("reference.json")
 RUNTIME_CODES = {
     "image": "PERCEPTION_ERROR_IMAGE", "size": "PERCEPTION_ERROR_IMAGE_SIZE", "points": "PERCEPTION_ERROR_POINTS",
     "calibration": "PERCEPTION_ERROR_CALIBRATION", "clock": "PERCEPTION_ERROR_CLOCK",
@@ -51,6 +53,21 @@ def test_the_boxes_are_those_of_the_python_model(program: Path, exported: Any, t
     assert results[0].boxes[0] > 10
 
 
+def test_the_boxes_are_those_of_the_committed_reference(program: Path, exported: Any, folder: Path) -> None:
+    """Its ratio of speeds is `make replay`'s to check."""
+    reference = json.loads(REFERENCE.read_text())
+    assert read_manifest(exported.artifact)["model"]["weights_sha256"] == reference["weights_sha256"]
+    lines = run_program(program, exported.artifact, folder)
+    assert lines.keys() == reference["boxes"].keys()
+    for frame, line in lines.items():
+        expected, now = reference["boxes"][frame], counted(line["detections"])
+        agrees, text = drift(frame, expected, now)
+        assert agrees, text
+        now[0]["translation"][0] += 0.01
+        assert not drift(frame, expected, now)[0]
+        assert not drift(frame, expected, now[1:])[0]
+
+
 def test_the_c_interface_with_every_kind_of_bad_frame(program: Path, exported: Any, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     image = cv2.resize(rng.integers(0, 256, (18, 32, 3), dtype=np.uint8), (320, 180))
@@ -79,6 +96,12 @@ def first(folder: Path, where: str) -> Path:
         (lambda f: first(f, "lidar").write_bytes(np.full(10, np.nan, np.float32).tobytes()), "points"),
         (lambda f: first(f, "frames").write_text("{"), "calibration"),
         (lambda f: change_json(first(f, "frames"), lambda d: d["sweeps"][0].update(file="gone.bin")), "file"),
+        (
+            lambda f: change_json(
+                first(f, "frames"), lambda d: d["cameras"]["CAM_FRONT"]["camera_from_lidar"][0].__setitem__(0, 2.0)
+            ),
+            "calibration",
+        ),
         (
             lambda f: change_json(
                 first(f, "frames"), lambda d: d["cameras"]["CAM_FRONT"].update(timestamp_s=d["timestamp_s"] + 1)
@@ -152,6 +175,35 @@ def test_benchmark_prints_every_stage(program: Path, exported: Any, folder: Path
         values = [float(v) for v in table[stage]]
         assert values == sorted(values) and values[-1] > 0
     assert "15 frames" in done.stdout
+
+
+def test_results_that_cannot_be_written_end_the_run(program: Path, exported: Any, folder: Path) -> None:
+    done = run(program, exported.artifact, folder, "--out", "/dev/full")
+    assert done.returncode == 2 and "PERCEPTION_ERROR_FILE" in done.stderr and "disk" in done.stderr
+
+
+def test_a_signal_ends_a_folder_with_a_summary(program: Path, exported: Any, folder: Path) -> None:
+    command = [str(program), str(exported.artifact), str(folder), "--frames", "1000000"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stderr is not None
+        lines = [process.stdout.readline()]
+        process.terminate()
+        lines += process.stdout.readlines()
+        assert f"{len(lines)} frames, 0 with errors" in process.stderr.read()
+    assert process.returncode == 0
+
+
+def test_watch_ends_after_as_many_frames_as_asked_for(program: Path, exported: Any, folder: Path) -> None:
+    description = first(folder, "frames").read_text()
+    command = [str(program), str(exported.artifact), "--watch", str(folder), "--frames", "1"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None and process.stdout is not None
+        assert "watching" in process.stderr.readline()
+        (folder / "frames" / ".next.part").write_text(description)
+        (folder / "frames" / ".next.part").rename(folder / "frames" / "next.json")
+        assert len(process.stdout.readlines()) == 1
+        assert "1 frames, 0 with errors, 0 dropped" in process.stderr.read()
+    assert process.returncode == 0
 
 
 def test_watch_takes_the_newest_and_counts_the_rest(program: Path, exported: Any, folder: Path, tmp_path: Path) -> None:

@@ -2,10 +2,13 @@
 
 import argparse
 import ast
+import importlib.util
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -13,19 +16,86 @@ from perception.command_line import BAD_INPUT, INTERRUPTED, NOT_FINITE, PROBLEMS
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TOOLS = sorted((REPOSITORY / "tools").glob("*.py"))
-HEAVY = {"torch", "numpy", "mmengine", "mmdet3d", "nuscenes", "cv2", "matplotlib"}
+
+
+def load(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, REPOSITORY / "tools" / f"{name}.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.mark.parametrize("path", TOOLS, ids=lambda p: p.stem)
-def test_help_has_examples_and_loads_nothing_heavy(path: Path) -> None:
+def test_help_has_examples_and_waits_for_nothing(path: Path) -> None:
+    """Beside our own package only the standard library is imported, whatever the interpreter itself starts with."""
     code = (
-        f"import runpy, sys; sys.argv = [{path.name!r}, '--help']\n"
+        f"import runpy, sys; sys.argv = [{path.name!r}, '--help']; before = set(sys.modules)\n"
         f"try: runpy.run_path({str(path)!r}, run_name='__main__')\n"
-        f"except SystemExit as end: print('status', end.code, sorted({HEAVY!r} & set(sys.modules)))"
+        "except SystemExit as end:\n"
+        "    loaded = {name.partition('.')[0] for name in set(sys.modules) - before} - sys.stdlib_module_names\n"
+        "    print('status', end.code, sorted(loaded))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=REPOSITORY)
-    assert "examples:" in done.stdout and f"tools/{path.name}" in done.stdout
-    assert done.stdout.splitlines()[-1] == "status 0 []"
+    assert "examples:" in done.stdout and f"tools/{path.name}" in done.stdout and "exit status:" in done.stdout
+    assert done.stdout.splitlines()[-1] == "status 0 ['perception']"
+
+
+class Caught(Exception):
+    """Carries a tool's parser out of it."""
+
+
+def commands(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    """The parsers that take a command's options: of each subcommand, or the only one."""
+    below = [action.choices for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    if not below:
+        yield parser
+    for choices in below:
+        for choice in choices.values():
+            yield from commands(choice)
+
+
+@pytest.mark.parametrize("path", TOOLS, ids=lambda p: p.stem)
+def test_every_command_is_quiet_on_request_and_speaks_json(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def parse_args(self: argparse.ArgumentParser, argv: object = None) -> None:
+        raise Caught(self)
+
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", parse_args)
+    with pytest.raises(Caught) as caught:
+        load(path.stem).parse_args([])
+    for command in commands(caught.value.args[0]):
+        assert isinstance(command, Parser), command.prog  # which suggests names and does not abbreviate
+        options = {name for action in command._actions for name in action.option_strings}
+        assert {"--help", "--quiet", "--json"} <= options, command.prog
+
+
+BAD_INPUTS = {
+    "analyze": ["nowhere.json", "--infos", "nowhere.json", "--out", "out"],
+    "benchmark": ["step", "nowhere.py"],
+    "check_sensors": ["nowhere"],
+    "convert_checkpoint": ["sst", "nowhere.pth", "out.pth"],
+    "create_data": ["nuscenes", "--root", "nowhere", "--version", "v1.0-mini", "--out", "out"],
+    "demo": ["--config", "nowhere.py", "--data", "out", "--work-dir", "out"],
+    "export": ["nowhere.py", "nowhere.pth", "--out", "out"],
+    "infer": ["nowhere.py", "nowhere.pth", "nowhere", "--out", "out"],
+    "test": ["nowhere.py", "nowhere.pth", "--out", "out"],
+    "train": ["nowhere.py", "--work-dir", "out"],
+    "verify_export": ["nowhere", "nowhere.py", "nowhere.pth", "nowhere"],
+    "visualize": ["--infos", "nowhere.json", "--out", "out"],
+}
+
+
+@pytest.mark.parametrize("path", TOOLS, ids=lambda p: p.stem)
+def test_bad_input_is_one_line_and_status_1(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert load(path.stem).main([*BAD_INPUTS[path.stem], "--quiet", "--json"]) == BAD_INPUT
+    shown = capsys.readouterr()
+    assert shown.err.startswith(f"{path.stem}: error: ") and "nowhere" in shown.err
+    assert shown.err.count("\n") == 1
+    assert json.loads(shown.out)["status"] == BAD_INPUT
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("path", TOOLS, ids=lambda p: p.stem)
@@ -95,6 +165,7 @@ def body_that(outcome: object):
         (PermissionError(13, "Permission denied", "b.json"), BAD_INPUT, "b.json: Permission denied"),
         (ValueError("two\nlines"), BAD_INPUT, "two lines"),
         (KeyError("lidar"), BAD_INPUT, "there is no 'lidar'"),
+        (ModuleNotFoundError("no open3d: pip install open3d"), BAD_INPUT, "no open3d: pip install open3d"),
         (FloatingPointError("NaN in x"), NOT_FINITE, "NaN in x"),
         (KeyboardInterrupt(), INTERRUPTED, "interrupted"),
     ],
@@ -121,6 +192,12 @@ def test_results_go_to_stdout_alone_where_they_are_json_or_quiet(capsys: pytest.
         assert run(args, body_that(result), lambda r: "NDS") == 0
         assert capsys.readouterr() == (out, err)
     assert run(argparse.Namespace(), body_that({"problems": ["a file"]}), str) == PROBLEMS
+
+
+def test_what_is_not_finite_is_null_in_json(capsys: pytest.CaptureFixture[str]) -> None:
+    args = argparse.Namespace(quiet=True, json=True)
+    assert run(args, body_that({"mAP": float("nan"), "spread": [float("inf"), 1.0]}), str) == 0
+    assert capsys.readouterr().out == '{"mAP": null, "spread": [null, 1.0]}\n'
 
 
 def test_a_bug_is_not_dressed_up_as_bad_input() -> None:

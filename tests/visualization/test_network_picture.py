@@ -6,6 +6,7 @@ import torch
 from perception.camera.branch import CameraBranch
 from perception.camera.lift import ScaleAwareLift
 from perception.camera.neck import TridentNeck
+from perception.camera.panoptic_head import Segments
 from perception.camera.trident import TridentResNet
 from perception.fusion.decoder import BEVDecoder
 from perception.fusion.fuser import ConcatFuser
@@ -20,6 +21,7 @@ from perception.visualization.network_picture import (
     depth_tile,
     feature_tile,
     inner_views,
+    mask_tile,
     network_picture,
     window_tile,
 )
@@ -40,6 +42,21 @@ def test_busy_windows_are_brighter_and_up_is_plus_y() -> None:
     assert tile.shape == (64, 64, 3)
     full, lone, empty = tile[60, 5].sum(), tile[4, 60].sum(), tile[4, 5].sum()
     assert full > lone > empty
+
+
+def test_masks_are_painted_and_bordered() -> None:
+    segment = torch.full((8, 12), -1)
+    segment[:, :4], segment[:, 4:8] = 0, 1
+    image = np.full((8, 12, 3), 100, np.uint8)
+    tile = mask_tile(image, Segments(segment, torch.tensor([0, 10]), torch.ones(2)))
+    assert (tile[:, 9:] == 100).all() and (tile[:, 4] == 255).all() and (tile[:, 8] == 255).all()
+    thing, stuff = tile[:, 1].astype(int), tile[:, 6].astype(int)
+    assert (thing == thing[0]).all() and (stuff == stuff[0]).all()
+    assert np.ptp(thing[0]) > np.ptp(stuff[0]) > 0  # stuff is paler
+    views = InnerViews(image[None], np.ones((1, 2, 3), np.float32), None, None, None, {}, None)
+    plain = network_picture(views)
+    painted = network_picture(views._replace(segments=[Segments(segment, torch.tensor([0, 10]), torch.ones(2))]))
+    assert len(painted) > len(plain)
 
 
 def test_equal_features_have_equal_colours_and_empty_cells_are_dark() -> None:

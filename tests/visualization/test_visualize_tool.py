@@ -2,9 +2,9 @@
 
 import importlib.util
 import json
+import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 from types import ModuleType
 
@@ -27,13 +27,6 @@ def tool() -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
-
-
-def test_help_is_quick_and_has_examples() -> None:
-    started_s = time.monotonic()
-    done = subprocess.run([sys.executable, str(SCRIPT), "--help"], capture_output=True, text=True, check=True)
-    assert time.monotonic() - started_s < 1.5
-    assert "examples:" in done.stdout
 
 
 def test_a_detection_of_the_global_frame_lands_on_its_ground_truth(
@@ -115,17 +108,45 @@ def test_errors_as_pictures_video_and_viewer(
     assert kinds.count("car,false,false") == 1
 
 
-def test_open3d_gets_the_same_scene() -> None:
+WINDOW = """
+import numpy as np
+import open3d
+from perception.visualization.desktop import geometries, show
+
+def look(window):
+    window.poll_events()
+    window.update_renderer()
+    picture = np.asarray(window.capture_screen_float_buffer(True))
+    print("drawn", (picture.max(axis=2) - picture.min(axis=2) > 0.5).sum())  # the box's orange
+
+open3d.visualization.Visualizer.run = look  # in place of waiting for somebody to close the window
+box = np.array([[10.0, 0, 0, 4, 2, 1.5, 0.3, 0, 0]])
+cloud, lines = geometries(np.random.default_rng(0).normal(0, 5, (1000, 5)), box, np.array([0]), ["car"])
+assert len(cloud.points) == 1000 and len(lines.lines) == 12
+np.testing.assert_allclose(np.asarray(lines.points).mean(axis=0), box[0, :3], atol=1e-9)
+show([cloud, lines], "a frame")
+"""
+
+
+def test_open3ds_window_shows_the_frame() -> None:
+    """On a display in memory; in a process of its own, for what a graphics driver may do to one."""
+    if shutil.which("xvfb-run") is None:
+        pytest.skip("needs a display in memory: apt-get install xvfb xauth")
     pytest.importorskip(
         "open3d", reason="needs Open3D (pip install open3d; apt-get install libusb-1.0-0)", exc_type=ImportError
     )
-    from perception.visualization.desktop import geometries
+    done = subprocess.run(["xvfb-run", "-a", sys.executable, "-c", WINDOW], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert int(done.stdout.split("drawn")[1]) > 100
 
-    box = np.array([[10.0, 0, 0, 4, 2, 1.5, 0.3, 0, 0]])
-    cloud, lines = geometries(np.random.default_rng(0).normal(0, 5, (100, 5)), box, np.array([0]), ["car"])
-    assert len(cloud.points) == 100
-    np.testing.assert_allclose(np.asarray(lines.points).mean(axis=0), box[0, :3], atol=1e-9)
-    assert len(lines.lines) == 12
+
+def test_without_open3d_the_remedy_is_named(
+    tool: ModuleType, one_frame_root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "open3d", None)  # importing it raises ImportError, as without libusb
+    assert tool.main(["--root", str(one_frame_root), "--version", "v1.0-mini", "--desktop", "--quiet"]) == 1
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert "pip install open3d" in line and "apt-get install libusb-1.0-0" in line
 
 
 def test_bad_input_is_named(

@@ -186,17 +186,32 @@ def _write_scene_in_worker(task: _Task) -> Tables:
     return _write_scene(task, advance)
 
 
+def scene_seeds(seed: int, split: int, index: int) -> list[np.random.SeedSequence]:
+    """Where the chance of a scene comes from: its world, its pictures' textures, and its noise."""
+    return np.random.SeedSequence([seed, split, index]).spawn(3)
+
+
+def start_of(split: int, index: int) -> int:
+    """Time of a scene's first key frame (us)."""
+    return _FIRST_US + (split * 1000 + index) * _SCENE_US
+
+
+def picture_name(log: str, channel: str, start_us: int, time_s: float) -> str:
+    """File of a camera's picture at a time (s) after the scene's first key frame, relative to the dataroot."""
+    return f"samples/{channel}/{log}__{channel}__{start_us + round(time_s * 1e6)}.jpg"
+
+
 def _write_scene(task: _Task, advance: Callable[[int], object]) -> Tables:
     """Record one scene: files and rows."""
     parameters = task.parameters
-    world, pictures, noise = np.random.SeedSequence([parameters.seed, task.split, task.index]).spawn(3)
+    world, pictures, noise = scene_seeds(parameters.seed, task.split, task.index)
     scene = make_scene(world, task.index, parameters.keyframes_per_scene)
     rig = make_rig(parameters.image_size)
     log = f"synthetic-{parameters.seed}-{task.name}"
     tables = SceneTables(task.name, log, "synthetic-town")
     renderer = Renderer(scene, parameters.image_size, np.random.default_rng(pictures))
     scanner = LidarScanner(scene, rig.ego_from_lidar)
-    start_us = _FIRST_US + (task.split * 1000 + task.index) * _SCENE_US
+    start_us = start_of(task.split, task.index)
     rng = np.random.default_rng(noise)
     sweeps = round(KEYFRAME_PERIOD_S / SWEEP_PERIOD_S)
     _write_map(task.root / "maps" / f"{log}.png", scene)
@@ -252,7 +267,7 @@ def _write_pictures(
         time_s = keyframe * KEYFRAME_PERIOD_S + sensor.trigger_offset_s
         view = renderer.render(sensor, time_s, rng)
         timestamp = start_us + round(time_s * 1e6)
-        filename = f"samples/{sensor.channel}/{tables.log}__{sensor.channel}__{timestamp}.jpg"
+        filename = picture_name(tables.log, sensor.channel, start_us, time_s)
         coded, data = cv2.imencode(".jpg", view.image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
         if not coded:
             raise OSError(f"{root / filename}: OpenCV could not encode the picture")

@@ -10,9 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from perception.evaluation.sensors.edges import REACH_PX
+from perception.evaluation.sensors.edges import REACH_PX, TOP_POINTS
 
 GROUPS = 6
+WEIGHT = np.array([1.0, 1.0 / TOP_POINTS])  # of a point by its kind: all points of a top count as one edge
+_COARSE_POINTS = 4000
 _COARSE_RAD = np.radians(np.arange(-2.4, 2.41, 0.3))
 _WIDE_PX, _NARROW_PX = 6.0, 2.5
 _TURN_STEP_RAD, _MOVE_STEP_M = float(np.radians(0.2)), 0.04
@@ -33,6 +35,10 @@ class EdgeSet:
     points: np.ndarray
     frame: np.ndarray
     kind: np.ndarray
+
+    def __len__(self) -> int:
+        """Edges, in each of which all points of a top are one."""
+        return round(float(WEIGHT[self.kind].sum()))
 
 
 @dataclass(frozen=True)
@@ -72,7 +78,7 @@ def edge_score(edges: EdgeSet, turn: np.ndarray, move: np.ndarray, reach_px: flo
         + flat[at + width] * (1 - du) * dv
         + flat[at + width + 1] * du * dv
     ) / 4
-    return float(np.exp(-np.where(inside, distance, REACH_PX) / reach_px).mean())
+    return float(np.average(np.exp(-np.where(inside, distance, REACH_PX) / reach_px), weights=WEIGHT[kind]))
 
 
 def find_correction(edges: EdgeSet) -> Correction:
@@ -80,7 +86,7 @@ def find_correction(edges: EdgeSet) -> Correction:
     other."""
     everything = np.arange(len(edges.points))
     still = np.zeros(3)
-    turn = _coarse_turn(edges, everything)
+    turn = _coarse_turn(edges, everything[:: max(1, len(everything) // _COARSE_POINTS)])
     start = edge_score(edges, still, still, _NARROW_PX, everything)
 
     def turned_score(rows: np.ndarray) -> Score:
@@ -95,7 +101,7 @@ def find_correction(edges: EdgeSet) -> Correction:
     parts = [np.flatnonzero(np.isin(edges.frame, part)) for part in np.array_split(frames, min(GROUPS, len(frames)))]
     turns = [_climb(turned_score(rows), turn, _TURN_STEP_RAD)[0] for rows in parts]
     moves = [_climb(moved_score(rows), move, _MOVE_STEP_M)[0] for rows in parts]
-    return Correction(turn, _spread(turns), move, _spread(moves), start, turned, moved, len(edges.points), len(frames))
+    return Correction(turn, _spread(turns), move, _spread(moves), start, turned, moved, len(edges), len(frames))
 
 
 def _spread(values: Sequence[np.ndarray]) -> np.ndarray:

@@ -69,7 +69,7 @@ def _corrections(recording: Recording, chosen: list[dict[str, Any]], progress: b
     found = {}
     for camera in tqdm(recording.cameras, "edges", unit="camera", disable=not progress):
         edges = camera_edges(chosen, sweeps, camera)
-        if edges is not None and len(edges.points) >= MIN_EDGES and len(edges.distance) >= MIN_FRAMES:
+        if edges is not None and len(edges) >= MIN_EDGES and len(edges.distance) >= MIN_FRAMES:
             found[camera] = find_correction(edges)
     return found
 

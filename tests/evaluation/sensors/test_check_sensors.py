@@ -108,7 +108,7 @@ def test_no_fault_where_there_is_none(tool: ModuleType, dataroot: Path, capsys: 
     assert status == 0
     assert len(sensors) == 7
     assert all(sensors[name]["alignment"] is not None for name in sensors if name != "LIDAR_TOP")
-    assert "moves (needs 12 frames)" in sensors["CAM_FRONT"]["not_judged"]
+    assert "moves (needs 32 frames)" in sensors["CAM_FRONT"]["not_judged"]
 
 
 def test_no_fault_in_the_real_frame(tool: ModuleType, one_frame_root: Path, capsys: pytest.CaptureFixture[str]) -> None:

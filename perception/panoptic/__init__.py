@@ -1,0 +1,1 @@
+"""Panoptic segmentation from points: data, training and scores of `perception.camera.panoptic`."""

@@ -1,0 +1,20 @@
+"""The forward is in bfloat16 only where the processor has kernels for it."""
+
+import pytest
+import torch
+from torch import nn
+
+from perception.engine import amp
+
+
+@pytest.mark.parametrize(("fast", "dtype"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_precision_of_the_forward(monkeypatch: pytest.MonkeyPatch, fast: bool, dtype: torch.dtype) -> None:
+    monkeypatch.setattr(amp, "_cpu_has_bfloat16", lambda: fast)
+    model = nn.Linear(4, 2)
+    wrapper = amp.Bfloat16OptimWrapper(torch.optim.SGD(model.parameters(), lr=0.1))
+    before = model.weight.detach().clone()
+    with wrapper.optim_context(model):
+        out = model(torch.ones(3, 4))
+    assert out.dtype == dtype
+    wrapper.update_params(out.float().sum())
+    assert model.weight.dtype == torch.float32 and not torch.equal(model.weight, before)
