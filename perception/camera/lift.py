@@ -222,6 +222,10 @@ def _camera_numbers(image_from_lidar: Tensor) -> Tensor:
     """What the depth network is told of each camera, [B,N,4]: log focal length, pixel aspect, pitch, height."""
     m = image_from_lidar.double()
     fx, fy = focal_lengths(image_from_lidar).unbind(dim=-1)
-    centre = -torch.linalg.solve(m[..., :3, :3], m[..., :3, 3])
-    numbers = ((fx / 400.0).log(), (fx / fy).log(), m[..., 2, 2], centre[..., 2] / math.sqrt(2))
+    # The camera's place solves rows @ place = -m[..., 3]; by Cramer's rule, since an ONNX graph has no solver.
+    row0, row1, row2 = m[..., :3, :3].unbind(dim=-2)
+    inverse = [torch.linalg.cross(a, b, dim=-1) for a, b in ((row1, row2), (row2, row0), (row0, row1))]
+    determinant = (row0 * inverse[0]).sum(dim=-1)
+    height = -sum(m[..., i, 3] * column[..., 2] for i, column in enumerate(inverse)) / determinant
+    numbers = ((fx / 400.0).log(), (fx / fy).log(), m[..., 2, 2], height / math.sqrt(2))
     return torch.stack(numbers, dim=-1).float()

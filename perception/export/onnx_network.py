@@ -68,7 +68,8 @@ class OnnxNetwork(nn.Module):
             if net.lidar is not None:
                 points = given["points"]
                 sample = torch.zeros_like(given["point_voxel"])
-                guide = net.camera.lift.measure(points, sample, matrix, tuple(images.shape[-2:])).bin
+                size = (images.shape[-2], images.shape[-1])
+                guide = net.camera.lift.measure(points, sample, matrix, size).bin
             maps.append(net.camera(images, matrix, mask, guide, given["frustum_cell"][None]).bev)
             present.append(mask.any(dim=1))
         boxes, scores, labels = net.head.decode(net.head(net.decoder(net.fuser(maps, present))))

@@ -28,5 +28,13 @@ def test_onnx_runtime_computes_the_network(lidar: bool, camera: bool, tmp_path: 
         with torch.no_grad():
             expected = vehicle(*given.values())
         feed: dict[str, Any] = {name: tensor.numpy() for name, tensor in onnx_inputs(padded, given).items()}
-        for a, b in zip(session.run(None, feed), expected, strict=True):
-            torch.testing.assert_close(torch.from_numpy(a), b, rtol=1e-3, atol=1e-3)
+        found = rows(*(torch.from_numpy(output) for output in session.run(None, feed)))
+        # Where several scores are equal their order is open: every box has its mate of the same class.
+        gap = (found[:, None] - rows(*expected)).abs().amax(dim=-1)
+        assert gap.shape[0] == gap.shape[1] > 0
+        assert gap.amin(dim=1).max() < 1e-3 and gap.argmin(dim=1).unique().numel() == len(gap)
+
+
+def rows(boxes: torch.Tensor, scores: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Box, score and label of what was not suppressed, [K,11]."""
+    return torch.cat((boxes, scores[:, None], labels[:, None].float()), dim=1)[scores > 0]
