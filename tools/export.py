@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Write a checkpoint as an artifact that runs without Python: native code and manifest.json."""
+"""Write a checkpoint as an artifact that runs without Python: native code or an ONNX graph, and manifest.json."""
 
 import argparse
 import sys
@@ -9,7 +9,8 @@ from perception.command_line import Parser, run
 EXAMPLES = """examples:
   tools/export.py configs/demo_fusion.py work_dirs/demo/latest.pth --out work_dirs/artifact
   tools/export.py configs/demo_fusion.py work_dirs/demo/latest.pth --out work_dirs/artifact-bf16 --precision bf16
-Then `make runtime` and: build/runtime/perception-run work_dirs/artifact FOLDER
+  tools/export.py configs/demo_fusion.py work_dirs/demo/latest.pth --out work_dirs/artifact-onnx --target onnx
+Then, for the first two, `make runtime` and: build/runtime/perception-run work_dirs/artifact FOLDER
 """
 
 
@@ -18,7 +19,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("config", help="config file (Python code: read it before you run it)")
     parser.add_argument("checkpoint", help="weights, as tools/train.py writes them")
     parser.add_argument("--out", required=True, metavar="DIR", help="folder to write; an artifact in it is replaced")
-    parser.add_argument("--target", choices=("aoti",), default="aoti", help="AOTInductor package (default)")
+    parser.add_argument(
+        "--target", choices=("aoti", "onnx"), default="aoti", help="AOTInductor package (default), or ONNX"
+    )
     parser.add_argument("--device", choices=("cpu",), default="cpu")
     parser.add_argument("--precision", choices=("fp32", "bf16", "fp16"), default="fp32", help="default: %(default)s")
     parser.add_argument("--cameras", nargs="+", metavar="NAME", help="cameras in order (default: nuScenes' six)")
@@ -32,7 +35,7 @@ def body(args: argparse.Namespace) -> dict:
 
     cameras = args.cameras or CAMERAS
     points = MAX_POINTS if args.max_points is None else args.max_points
-    out = export(args.config, args.checkpoint, args.out, args.precision, cameras, points)
+    out = export(args.config, args.checkpoint, args.out, args.precision, cameras, points, args.target)
     return {"target": args.target, "out": str(out)}
 
 

@@ -72,10 +72,16 @@ class CameraBranch(nn.Module):
         self.register_buffer("std", torch.tensor(IMAGE_STD).view(3, 1, 1), persistent=False)
 
     def forward(
-        self, images: Tensor, image_from_lidar: Tensor, camera_mask: Tensor, measured: Tensor | None = None
+        self,
+        images: Tensor,
+        image_from_lidar: Tensor,
+        camera_mask: Tensor,
+        measured: Tensor | None = None,
+        cells: Tensor | None = None,
     ) -> CameraOutput:
         """images [B,N,3,H,W] uint8 or float RGB 0..255, image_from_lidar [B,N,4,4], camera_mask [B,N] bool, and where
-        a LiDAR is at hand its depth bins, `measured` [B,N,H/8,W/8] int64 (ScaleAwareLift.measure)."""
+        a LiDAR is at hand its depth bins, `measured` [B,N,H/8,W/8] int64 (ScaleAwareLift.measure); `cells` as
+        ScaleAwareLift takes them."""
         batch, cameras = images.shape[:2]
         # A missing camera may come with any matrix; the identity can be inverted.
         identity = torch.eye(4, device=images.device, dtype=image_from_lidar.dtype)
@@ -95,5 +101,5 @@ class CameraBranch(nn.Module):
             painted = semantic_logits.float().softmax(dim=2)[:, :, :-1]
         if self.image_head is not None and self.training:
             image = self.image_head(features)
-        bev, depth_logits = self.lift(features, image_from_lidar, camera_mask, measured, painted)
+        bev, depth_logits = self.lift(features, image_from_lidar, camera_mask, measured, painted, cells)
         return CameraOutput(bev, depth_logits, semantic_logits, image, panoptic)

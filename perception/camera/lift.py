@@ -94,6 +94,7 @@ class ScaleAwareLift(nn.Module):
         camera_mask: Tensor,
         measured: Tensor | None = None,
         painted: Tensor | None = None,
+        cells: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Lift.
 
@@ -104,6 +105,7 @@ class ScaleAwareLift(nn.Module):
             measured: [B,N,h,w] int64, the bin of `measure`, -1 where the LiDAR says nothing; None without LiDAR.
                 Where it is known, that bin's logit is raised by a learned amount.
             painted: [B,N,K,h,w], further channels to lift as they are, the same for every branch.
+            cells: [B,N,D,h,w] int64, what `frustum_cells` gives for these matrices; None computes them.
 
         Returns:
             BEV map [B,C'+K,Y,X] and depth logits [B,N,D,h,w], predicted from the images alone.
@@ -127,10 +129,12 @@ class ScaleAwareLift(nn.Module):
             context = torch.cat((context, again), dim=1)
         context = context.permute(0, 2, 3, 1)
         _, rows, columns = self.grid.shape
-        cells = batch * rows * columns
-        index = pool_index(self._cells(image_from_lidar, features.shape[-2:]).flatten(0, 1), cells)
+        count = batch * rows * columns
+        if cells is None:
+            cells = self.frustum_cells(image_from_lidar, features.shape[-2:])
+        index = pool_index(cells.flatten(0, 1), count)
         index = repeat_views(index, branches) if branches > 1 else index
-        bev = bev_pool(context, depth.flatten(0, 2).to(context.dtype), index, cells)
+        bev = bev_pool(context, depth.flatten(0, 2).to(context.dtype), index, count)
         return bev.view(batch, rows, columns, -1).permute(0, 3, 1, 2), logits
 
     def depth_logits(self, features: Tensor, image_from_lidar: Tensor, camera_mask: Tensor) -> Tensor:
@@ -144,7 +148,7 @@ class ScaleAwareLift(nn.Module):
 
     @torch.no_grad()
     @without_autocast
-    def _cells(self, image_from_lidar: Tensor, size: torch.Size) -> Tensor:
+    def frustum_cells(self, image_from_lidar: Tensor, size: Sequence[int]) -> Tensor:
         """Flat BEV cell (sample included) of every frustum point, [B,N,D,h,w] int64; -1 outside the grid."""
         height, width = size
         batch, cameras = image_from_lidar.shape[:2]
@@ -218,6 +222,10 @@ def _camera_numbers(image_from_lidar: Tensor) -> Tensor:
     """What the depth network is told of each camera, [B,N,4]: log focal length, pixel aspect, pitch, height."""
     m = image_from_lidar.double()
     fx, fy = focal_lengths(image_from_lidar).unbind(dim=-1)
-    centre = -torch.linalg.solve(m[..., :3, :3], m[..., :3, 3])
-    numbers = ((fx / 400.0).log(), (fx / fy).log(), m[..., 2, 2], centre[..., 2] / math.sqrt(2))
+    # The camera's place solves rows @ place = -m[..., 3]; by Cramer's rule, since an ONNX graph has no solver.
+    row0, row1, row2 = m[..., :3, :3].unbind(dim=-2)
+    inverse = [torch.linalg.cross(a, b, dim=-1) for a, b in ((row1, row2), (row2, row0), (row0, row1))]
+    determinant = (row0 * inverse[0]).sum(dim=-1)
+    height = -sum(m[..., i, 3] * column[..., 2] for i, column in enumerate(inverse)) / determinant
+    numbers = ((fx / 400.0).log(), (fx / fy).log(), m[..., 2, 2], height / math.sqrt(2))
     return torch.stack(numbers, dim=-1).float()

@@ -5,9 +5,10 @@ The artifact's preprocessing is read off the config's testing pipeline, so that 
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from mmdet3d.registry import MODELS, TRANSFORMS
 from mmengine.config import Config
@@ -20,6 +21,7 @@ from perception.engine.run import load_config
 from perception.evaluation.nuscenes_results import MOVING_AND_RESTING, MOVING_SPEED_MPS
 from perception.export.aoti import write_artifact
 from perception.export.manifest import ExportSpec
+from perception.export.onnx import write_onnx_artifact
 from perception.export.preprocessing import ImagePreprocessing, PointPreprocessing
 from perception.export.vehicle import Precision
 
@@ -36,16 +38,37 @@ def export(
     precision: Precision = "fp32",
     cameras: Sequence[str] = CAMERAS,
     max_points: int = MAX_POINTS,
+    target: Literal["aoti", "onnx"] = "aoti",
 ) -> Path:
     """Write the artifact of a trained detector into `out`; returns it.
 
+    ONNX is float32 and needs the packages of the extra [onnx].
+
     Raises FileNotFoundError, FileExistsError or ValueError naming what is missing, in the way or not exportable.
     """
+    if target == "onnx":
+        if precision != "fp32":
+            raise ValueError(f"--target onnx is float32; --precision {precision} is for --target aoti")
+        if importlib.util.find_spec("onnx") is None or importlib.util.find_spec("onnxscript") is None:
+            raise ImportError("--target onnx needs onnx and onnxscript: pip install 'perception[onnx]'")
     cfg = load_config(config)
     detector = MODELS.build(cfg.model)
     load_weights(detector, str(checkpoint))
     spec = export_spec(cfg, detector, Path(config).name, cameras, max_points)
+    if target == "onnx":
+        return write_onnx_artifact(detector.network, spec, out, _check_onnx)
     return write_artifact(detector.network, spec, out, precision)
+
+
+def _check_onnx(model: Path) -> None:
+    """ONNX's own checker, types and shapes included; and that all operators are standard ones."""
+    import onnx
+
+    onnx.checker.check_model(str(model), full_check=True)
+    graph = onnx.load(str(model)).graph
+    foreign = sorted({f"{node.domain}.{node.op_type}" for node in graph.node if node.domain})
+    if foreign:
+        raise ValueError(f"the graph has operators that are not ONNX's own: {', '.join(foreign)}")
 
 
 def export_spec(

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import tempfile
 from pathlib import Path
 
 import torch
 from torch._inductor import aoti_compile_and_package
 from torch.export import Dim, ExportedProgram
 
+from perception.export.folder import new_artifact
 from perception.export.manifest import MANIFEST_NAME, ExportSpec, manifest_of
 from perception.export.vehicle import Precision, VehicleNetwork, VehicleShape, example_inputs
 from perception.model import PerceptionNetwork
@@ -47,20 +45,10 @@ def write_artifact(
     Raises FileExistsError when `out` exists and is no artifact.
     """
     out = Path(out)
-    if out.exists() and any(out.iterdir()) and not (out / MANIFEST_NAME).is_file():
-        raise FileExistsError(f"{out} exists and is no artifact: choose another folder, or remove it")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
-    try:
+    with new_artifact(out) as folder:
         program = export_program(network, spec.shape, precision)
         with torch.no_grad():
             aoti_compile_and_package(program, package_path=str(folder / MODEL_NAME), inductor_configs=dict(INDUCTOR))
         manifest = manifest_of(VehicleNetwork(network), spec, folder / MODEL_NAME, precision)
         (folder / MANIFEST_NAME).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
-        folder.chmod(0o755)
-        if out.exists():
-            shutil.rmtree(out)
-        os.replace(folder, out)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
     return out

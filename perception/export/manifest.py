@@ -89,8 +89,18 @@ def file_sha256(path: str | Path) -> str:
     return digest.hexdigest()
 
 
-def manifest_of(vehicle: VehicleNetwork, spec: ExportSpec, model: Path, precision: str) -> dict[str, Any]:
-    """The manifest of the compiled `model` file; a plain dictionary, ready for JSON."""
+def manifest_of(
+    vehicle: VehicleNetwork,
+    spec: ExportSpec,
+    model: Path,
+    precision: str,
+    target: str = "aoti",
+    inputs: Sequence[Mapping[str, Any]] | None = None,
+) -> dict[str, Any]:
+    """The manifest of the compiled `model` file; a plain dictionary, ready for JSON.
+
+    `inputs` are the entries of a graph that takes other inputs than VehicleNetwork.
+    """
     head = vehicle.network.head
     images = {**asdict(spec.images), "mean": IMAGE_MEAN, "std": IMAGE_STD} if spec.images is not None else None
     return {
@@ -99,14 +109,14 @@ def manifest_of(vehicle: VehicleNetwork, spec: ExportSpec, model: Path, precisio
             "file": model.name,
             "sha256": file_sha256(model),
             "bytes": model.stat().st_size,
-            "target": "aoti",
+            "target": target,
             "device": "cpu",
             "cpu_capability": torch.backends.cpu.get_cpu_capability(),
             "precision": precision,
         },
         "model": {"config": spec.config, "weights_sha256": weights_sha256(vehicle.network)},
         "versions": {"perception": perception.__version__, "torch": torch.__version__},
-        "inputs": [_input(name, spec) for name in vehicle.input_names],
+        "inputs": [input_entry(name, spec) for name in vehicle.input_names] if inputs is None else list(inputs),
         "outputs": [
             {"name": "boxes", "dtype": "float32", "shape": [head.candidates, BOX_NUMBERS],
              "meaning": "x y z of the centre, length width height (m), yaw (rad), vx vy (m/s); LiDAR frame"},
@@ -148,7 +158,8 @@ def read_manifest(directory: str | Path) -> dict[str, Any]:
     return dict(content)
 
 
-def _input(name: str, spec: ExportSpec) -> dict[str, Any]:
+def input_entry(name: str, spec: ExportSpec) -> dict[str, Any]:
+    """What the manifest says of one of VehicleNetwork's inputs."""
     cameras, (rows, columns) = len(spec.cameras), spec.shape.image_hw
     points = {"dim": "points", "min": 0, "max": spec.max_points}
     dtype, shape, values = {

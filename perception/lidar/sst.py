@@ -16,11 +16,15 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from perception.lidar.attached_conv import AttachedConv
+from perception.lidar.padded_windows import PaddedWindows, padded_window_attention
 from perception.lidar.token_drop import TokenDrop
 from perception.ops.fused_linear import fused_linear
 from perception.ops.sparse_to_bev import sparse_to_bev
 from perception.ops.window_attention import window_attention
 from perception.ops.window_partition import WindowPartition, window_partition
+
+# What attention runs over: ragged windows, or the same windows padded, as the ONNX graph has them.
+Windows = WindowPartition | PaddedWindows
 
 
 def sine_position(
@@ -78,7 +82,7 @@ class WindowAttention(nn.Module):
         self.tau_min = tau_min
         self.self_attn = MultiHeadWeights(channels, heads, cosine, tau_per_head)
 
-    def forward(self, tokens: Tensor, position: Tensor, partition: WindowPartition) -> Tensor:
+    def forward(self, tokens: Tensor, position: Tensor, partition: Windows) -> Tensor:
         weights = self.self_attn
         channels = tokens.shape[1]
         w_qk, w_v = weights.in_proj_weight.split((2 * channels, channels))
@@ -89,7 +93,10 @@ class WindowAttention(nn.Module):
         if weights.tau is not None:
             temperature = weights.tau.clamp(min=self.tau_min).flatten().float().expand(self.heads)
         scale = (channels // self.heads) ** -0.5
-        out = window_attention(q, k, v, partition.order, partition.offsets, scale, temperature)
+        if isinstance(partition, PaddedWindows):
+            out = padded_window_attention(q, k, v, partition, scale, temperature)
+        else:
+            out = window_attention(q, k, v, partition.order, partition.offsets, scale, temperature)
         return out.view(-1, channels)
 
 
@@ -108,7 +115,7 @@ class EncoderLayer(nn.Module):
         nn.init.xavier_uniform_(self.linear1.weight)
         nn.init.xavier_uniform_(self.linear2.weight)
 
-    def forward(self, tokens: Tensor, position: Tensor, partition: WindowPartition) -> Tensor:
+    def forward(self, tokens: Tensor, position: Tensor, partition: Windows) -> Tensor:
         out_proj = self.win_attn.self_attn.out_proj
         attended = self.win_attn(tokens, position, partition)
         tokens = fused_linear(attended, out_proj.weight, out_proj.bias, residual=tokens, norm=self.norm1)
@@ -127,9 +134,7 @@ class ShiftBlock(nn.Module):
             EncoderLayer(channels, heads, hidden, cosine, tau_min, tau_per_head) for _ in range(2)
         )
 
-    def forward(
-        self, tokens: Tensor, positions: list[Tensor], partitions: tuple[WindowPartition, WindowPartition]
-    ) -> Tensor:
+    def forward(self, tokens: Tensor, positions: list[Tensor], partitions: tuple[Windows, Windows]) -> Tensor:
         for layer, position, partition in zip(self.encoder_list, positions, partitions, strict=True):
             tokens = layer(tokens, position, partition)
         return tokens
@@ -189,7 +194,10 @@ class SST(nn.Module):
 
     def encode(self, tokens: Tensor, coords: Tensor, batch_size: int) -> Tensor:
         """Attend. tokens [V,in_channels], coords [V,4] int32 (b,z,y,x), sorted -> [V,channels]."""
-        partitions = window_partition(coords, batch_size, self.grid, self.window)
+        return self.attend(tokens, window_partition(coords, batch_size, self.grid, self.window))
+
+    def attend(self, tokens: Tensor, partitions: tuple[Windows, Windows]) -> Tensor:
+        """The blocks, over both partitions of the tokens: [V,in_channels] -> [V,channels]."""
         if isinstance(self.linear0, nn.Linear):
             tokens = fused_linear(tokens, self.linear0.weight, self.linear0.bias)
         positions = [

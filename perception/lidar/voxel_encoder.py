@@ -3,6 +3,7 @@ as SST uses it. No point is dropped and no voxel is padded."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 
 import torch
@@ -12,8 +13,8 @@ from perception.geometry.grid import BEVGrid
 from perception.lidar.float32 import Float32Module
 from perception.lidar.row_norm import row_norm
 from perception.ops.fused_linear import fused_linear
-from perception.ops.segment_reduce import segment_reduce
-from perception.ops.voxelize import Voxels, voxelize
+from perception.ops.segment_reduce import Reduction, segment_reduce
+from perception.ops.voxelize import voxelize
 
 POINT_CHANNELS = 5  # x y z (m), intensity (0..255), age (s)
 MAX_INTENSITY = 255.0
@@ -99,29 +100,34 @@ class VoxelEncoder(Float32Module):
             points = points.float()
             grid = self.grid
             voxels = voxelize(points[:, :3], point_batch, batch_size, grid.range_min_m, grid.cell_m, grid.shape)
-            features = self._encode(points, voxels)
+            features = self.encode(
+                points,
+                voxels.point_voxel,
+                voxels.coords,
+                lambda rows, reduce: segment_reduce(rows, voxels.order, voxels.offsets, reduce),
+            )
         return features, voxels.coords
 
-    def _encode(self, points: Tensor, voxels: Voxels) -> Tensor:
-        points = points.masked_fill((voxels.point_voxel < 0)[:, None], 0.0)
+    def encode(
+        self, points: Tensor, point_voxel: Tensor, coords: Tensor, pool: Callable[[Tensor, Reduction], Tensor]
+    ) -> Tensor:
+        """Features [V,C] of voxels [V,4] int32 (b,z,y,x) from points [P,5]; point_voxel [P] int64 is the voxel of each,
+        -1 for none, and `pool` reduces rows of points [P,...] to rows of voxels [V,...]."""
+        points = points.masked_fill((point_voxel < 0)[:, None], 0.0)
         scaled = (
             ((points - self.point_centre) / self.point_scale).nan_to_num(0.0).clamp(self.scaled_min, self.scaled_max)
         )
         xyz = points[:, :3]
-        pool = voxels.order, voxels.offsets
-        mean = _to_points(segment_reduce(xyz, *pool, "mean"), voxels.point_voxel)
+        mean = _to_points(pool(xyz, "mean"), point_voxel)
         # Column by column (x, y, z) from the voxel's index (z, y, x).
-        centre = (
-            self.range_min + (_to_points(voxels.coords[:, [3, 2, 1]].float(), voxels.point_voxel) + 0.5) * self.cell
-        )
+        centre = self.range_min + (_to_points(coords[:, [3, 2, 1]].float(), point_voxel) + 0.5) * self.cell
         x = torch.cat((scaled, (xyz - mean) / self.cell, (xyz - centre) / self.cell), dim=1)
         *inner, last = self.vfe_layers
         for layer in inner:
             x = layer(x).relu()
-            pooled = segment_reduce(x, *pool, "max")
-            x = torch.cat((x, _to_points(pooled, voxels.point_voxel)), dim=1)
+            x = torch.cat((x, _to_points(pool(x, "max"), point_voxel)), dim=1)
         # The maximum of a ReLU is the ReLU of the maximum, of which there are far fewer.
-        return segment_reduce(last(x), *pool, "max").relu()
+        return pool(last(x), "max").relu()
 
 
 def _to_points(voxel_values: Tensor, point_voxel: Tensor) -> Tensor:

@@ -94,9 +94,9 @@ def test_measuring_and_pooling_do_not_lose_precision_under_autocast() -> None:
     points = torch.zeros(500, 5)
     points[:, :3] = (torch.rand(500, 3, generator=torch.Generator().manual_seed(1)) - 0.5) * 30.0
     matrix, own = forward_camera()[None, None], torch.zeros(500, dtype=torch.long)
-    plain = lift.measure(points, own, matrix, (32, 64)), lift._cells(matrix, torch.Size((4, 8)))
+    plain = lift.measure(points, own, matrix, (32, 64)), lift.frustum_cells(matrix, torch.Size((4, 8)))
     with torch.autocast("cpu", torch.bfloat16):
-        half = lift.measure(points, own, matrix, (32, 64)), lift._cells(matrix, torch.Size((4, 8)))
+        half = lift.measure(points, own, matrix, (32, 64)), lift.frustum_cells(matrix, torch.Size((4, 8)))
     assert torch.equal(plain[0].bin, half[0].bin) and torch.equal(plain[0].point, half[0].point)
     assert torch.equal(plain[1], half[1])
 
@@ -112,7 +112,7 @@ def test_branches_are_pooled_by_their_weights() -> None:
         lift.choice.learned.normal_()
         got, logits = lift(features, matrices, mask)
         weights = lift.choice(torch.tensor([[40.0, 80.0]] * 2))
-        index = pool_index(lift._cells(matrices, torch.Size((4, 8))).flatten(0, 1), 2 * 40 * 40)
+        index = pool_index(lift.frustum_cells(matrices, torch.Size((4, 8))).flatten(0, 1), 2 * 40 * 40)
         expected = torch.zeros(2 * 40 * 40, 6)
         for r in range(3):
             context = lift.feature_net(features[r].flatten(0, 1)).permute(0, 2, 3, 1)
