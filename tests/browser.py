@@ -64,11 +64,12 @@ class Browser:
         return answer["result"]
 
     def open(self, page: Path, width: int = 1280, height: int = 800, phone: bool = False) -> None:
-        """Load a file and wait for its load event."""
+        """Load a file and wait for its load event and its first frame: observers of sizes have been called by then."""
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=phone)
         self.call("Page.navigate", url=page.resolve().as_uri())
         while self.evaluate("document.readyState !== 'complete' || location.href === 'about:blank'"):
             time.sleep(0.05)
+        self.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done())))")
 
     def evaluate(self, expression: str) -> Any:
         """The value of a JavaScript expression; promises are awaited."""

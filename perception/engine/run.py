@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -19,6 +20,8 @@ from perception.engine.checkpoints import latest_checkpoint, load_weights
 from perception.engine.config_check import check_keys, check_options, check_variables
 from perception.engine.options import parse_options
 from perception.evaluation.json_file import write_json
+
+_runs = itertools.count(1)
 
 # Which sensors stay on, by the name under which a score is reported.
 SENSORS = {
@@ -63,7 +66,7 @@ def train(config: Config, work_dir: str | Path, resume: bool = False, launcher: 
         config.resume, config.load_from = True, str(checkpoint)
     _place_scores(config, work_dir)
     _place_processes(config, launcher)
-    runner = Runner.from_cfg(config)
+    runner = _make_runner(config)
     runner.train()
     latest = work_dir / "latest.pth"
     if is_main_process():
@@ -128,7 +131,7 @@ class Scorer:
         for key in ("train_dataloader", "train_cfg", "optim_wrapper", "val_dataloader", "val_cfg", "val_evaluator"):
             config[key] = None
         config.param_scheduler = None
-        self._runner = Runner.from_cfg(config)
+        self._runner = _make_runner(config)
         model = self._runner.model
         self._model: Any = model.module if is_model_wrapper(model) else model
         load_weights(self._model, str(checkpoint))
@@ -168,6 +171,13 @@ class Scorer:
         elapsed_s = time.perf_counter() - start
         scores = {key: value for key, value in metric.scores.items() if key not in ("curves", "AP_per_distance")}
         return {**scores, "ms_per_frame": 1e3 * elapsed_s / len(self.dataset)}
+
+
+def _make_runner(config: Config) -> Runner:
+    # mmengine keeps loggers and writers under the config's name and the second of the start: without a number, a run
+    # that begins in the second of another would write its curves into the other's folder.
+    config.experiment_name = f"{config.get('experiment_name') or Path(config.filename or 'run').stem}_{next(_runs)}"
+    return Runner.from_cfg(config)
 
 
 def _place_processes(config: Config, launcher: str) -> None:
