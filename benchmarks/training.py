@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import copy
 import json
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +57,9 @@ def train_and_score(name: str, config: Any, work_dir: Path, resume: bool = False
     interrupted = resume and (work_dir / name / "last_checkpoint").is_file()
     checkpoint = train(copy.deepcopy(config), work_dir / name, resume=interrupted)
     scores = evaluate(copy.deepcopy(config), checkpoint, work_dir / name / "test")["fused"]
-    measured = measure_step(copy.deepcopy(config), steps=5)
+    # In a process of its own: peak memory is a process's, and it never falls.
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        measured = pool.submit(measure_step, copy.deepcopy(config), steps=5).result()
     return {
         "name": name,
         "samples": len(json.loads(Path(config.train_dataloader.dataset.ann_file).read_text())["data_list"])
@@ -66,6 +70,7 @@ def train_and_score(name: str, config: Any, work_dir: Path, resume: bool = False
         "train_step_ms": round(1e3 * measured["train_step_s"], 1),
         "inference_ms": round(1e3 * measured["inference_s"], 1),
         "parameters_m": round(measured["parameters_m"], 2),
+        "memory_gib": measured["peak_memory_gib"],
         "device": measured["device"],
         "threads": measured["threads"],
     }
@@ -73,11 +78,11 @@ def train_and_score(name: str, config: Any, work_dir: Path, resume: bool = False
 
 def print_table(rows: list[dict[str, Any]]) -> None:
     """The rows as a table, then each as a line of JSON."""
-    print(f"{'model':20} {'NDS':>6} {'mAP':>6} {'step ms':>8} {'frame ms':>8} {'params M':>8}")
+    print(f"{'model':20} {'NDS':>6} {'mAP':>6} {'step ms':>8} {'frame ms':>8} {'params M':>8} {'GiB':>5}")
     for row in rows:
         print(
             f"{row['name']:20} {row['NDS']:6.3f} {row['mAP']:6.3f} {row['train_step_ms']:8.1f} "
-            f"{row['inference_ms']:8.1f} {row['parameters_m']:8.2f}"
+            f"{row['inference_ms']:8.1f} {row['parameters_m']:8.2f} {row['memory_gib']:5.2f}"
         )
     for row in rows:
         print(json.dumps(row))

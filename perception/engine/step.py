@@ -14,6 +14,7 @@ from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.optim import OptimWrapper
 from mmengine.registry import OPTIM_WRAPPERS
+from torch.utils.flop_counter import FlopCounterMode
 
 from perception.datasets.transforms import GTPaste
 
@@ -32,8 +33,9 @@ def measure_step(
     more samples than those. `look` is given the network before the first step, to hang hooks on it.
 
     Returns:
-        parameters_m, inputs {name: shape}, train_step_s and inference_s (medians), peak_memory_gib (of the GPU, or of
-        the whole process on the CPU), loss of the last step, device and threads.
+        parameters_m, inputs {name: shape}, train_step_s and inference_s (medians), train_step_tflop (products and
+        convolutions of torch's own operators, two for each multiply-add, forward and backward), peak_memory_gib (of the
+        GPU, or of the whole process on the CPU), loss of the last step, device and threads.
 
     Raises:
         FileNotFoundError, ValueError: a file of the data set is missing or damaged, or steps is less than 1.
@@ -70,7 +72,8 @@ def measure_step(
             model.test_step(frame)
 
     model.train()
-    train()
+    with FlopCounterMode(display=False) as counter:
+        train()
     train_s = statistics.median(_seconds(train, device) for _ in range(steps))
     if not torch.isfinite(losses["loss"]):
         raise FloatingPointError(f"the loss is {losses['loss'].item()}")
@@ -81,6 +84,7 @@ def measure_step(
         "parameters_m": round(sum(p.numel() for p in model.parameters()) / 1e6, 2),
         "inputs": {k: ["x".join(map(str, v.shape)) for v in values] for k, values in batch["inputs"].items()},
         "train_step_s": round(train_s, 3),
+        "train_step_tflop": round(counter.get_total_flops() / 1e12, 4),
         "inference_s": round(statistics.median(_seconds(infer, device) for _ in range(steps)), 3),
         "peak_memory_gib": round(peak / 2**30, 2),
         "loss": round(losses["loss"].item(), 3),

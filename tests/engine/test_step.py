@@ -24,7 +24,7 @@ def test_a_step_reports_shapes_time_and_memory(one_frame_root: Path, tmp_path: P
     infos = create_info_files(one_frame_root, "v1.0-mini", tmp_path, progress=False)["train"]
     measured = measure_step(load_config(CONFIG, COARSE), str(infos), steps=1, batch_size=2)
     assert measured["inputs"]["images"] == ["6x3x128x352"] * 2
-    assert measured["parameters_m"] > 0.5
+    assert measured["parameters_m"] > 0.5 and measured["train_step_tflop"] > 0
     assert measured["train_step_s"] > 0 and measured["inference_s"] > 0 and measured["peak_memory_gib"] > 0.1
     with pytest.raises(ValueError, match="steps is 0"):
         measure_step(load_config(CONFIG, COARSE), str(infos), steps=0)
