@@ -41,7 +41,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     what.add_argument("--results", type=Path, help="nuScenes submission JSON with detections to draw")
     what.add_argument("--errors", action="store_true", help="colour boxes by error instead of class; needs --results")
     what.add_argument("--checkpoint", type=Path, help="draw the inside of CONFIG's network with these weights")
-    what.add_argument("--score", type=float, default=0.3, help="leave out detections below it (default: 0.3)")
+    what.add_argument(
+        "--score",
+        type=float,
+        default=0.3,
+        help="leave out detections below it (default: 0.3; --errors: PNG files and video have each class's best F1)",
+    )
     what.add_argument("--range", type=float, default=54.0, help="metres shown around the car (default: 54)")
     out = parser.add_argument_group("where to; at least one")
     out.add_argument("--out", type=Path, help="folder for PNG files, one per frame")

@@ -115,7 +115,8 @@ def _legend(
     strip[18:30, int(x) : int(x) + 120] = height_colours(np.linspace(low, high, 120))[None]
     x -= 8 + text_width(label := f"height {low:+.1f}", 14)
     texts.append((label, (x, 24.0), 14, FAINT_INK, False))
-    styles = [("ground truth", 6.0)] * has_truth + [(f"detection (score ≥ {score_threshold:g})", 0.0)] * has_found
+    detection = f"detection (score ≥ {score_threshold:g})" if score_threshold > 0 else "detection"
+    styles = [("ground truth", 6.0)] * has_truth + [(detection, 0.0)] * has_found
     for label, dash_px in reversed(styles):
         x -= 28 + text_width(label, 14)
         texts.append((label, (x, 24.0), 14, INK, False))
