@@ -132,6 +132,8 @@ class Scorer:
         model = self._runner.model
         self._model: Any = model.module if is_model_wrapper(model) else model
         if Path(checkpoint).is_dir():
+            if not self.has_sensors:
+                raise ValueError(f"{checkpoint} is a folder: the config's detector has checkpoints, no ONNX artifacts")
             from perception.engine.onnx_runtime import OnnxRuntimeNetwork
 
             self._model.network = OnnxRuntimeNetwork(checkpoint, self._model.network)
