@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Score a checkpoint with the official nuScenes metric and write its submission file."""
+"""Score a checkpoint, or an ONNX artifact, with the official nuScenes metric and write its submission file."""
 
 import argparse
 import json
@@ -11,6 +11,7 @@ EXAMPLES = """examples:
   tools/test.py configs/demo_fusion.py work_dirs/demo_fusion/latest.pth
   tools/test.py configs/demo_fusion.py work_dirs/demo_fusion/latest.pth --sensors fused lidar_only camera_only
   tools/test.py configs/demo_fusion.py work_dirs/demo_fusion/latest.pth --robustness
+  tools/test.py configs/demo_fusion.py work_dirs/artifact-int8 --out work_dirs/artifact-int8-test
   tools/test.py configs/trident_2d_demo.py work_dirs/trident_2d_demo/latest.pth
   tools/test.py configs/nuscenes_fusion.py work_dirs/fusion/latest.pth --on-bad-data skip --json
 """
@@ -23,7 +24,7 @@ SHOWN = (
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = Parser(__doc__, EXAMPLES)
     parser.add_argument("config", help="config file (Python code: read it before you run it)")
-    parser.add_argument("checkpoint", help="weights, as tools/train.py writes them")
+    parser.add_argument("checkpoint", help="weights, as tools/train.py writes them, or an ONNX artifact's folder")
     parser.add_argument("--out", help="folder of results (default: <checkpoint's folder>/test)")
     parser.add_argument(
         "--sensors",

@@ -23,7 +23,7 @@ def trident_conv(x: Tensor, conv: nn.Conv2d, dilations: Sequence[int], shared: b
 
     x is [R*M,C,H,W], branch-major; or with `shared` [M,C,H,W], what every branch sees.
     """
-    parts = (x,) * len(dilations) if shared else x.chunk(len(dilations))
+    parts = (x,) * len(dilations) if shared or len(dilations) == 1 else x.chunk(len(dilations))
     out = [F.conv2d(p, conv.weight, conv.bias, conv.stride, d, d) for p, d in zip(parts, dilations, strict=True)]
     return out[0] if len(out) == 1 else torch.cat(out)
 

@@ -6,7 +6,7 @@ The artifact's preprocessing is read off the config's testing pipeline, so that 
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +17,7 @@ from perception.datasets.nuscenes_infos import CLASSES
 from perception.datasets.transforms import ImageAugment, LoadCameras, LoadSweeps, PackFrame, RangeFilter
 from perception.detector import FusionDetector
 from perception.engine.checkpoints import load_weights
+from perception.engine.quantize import calibration_images, quantize_backbone
 from perception.engine.run import load_config
 from perception.evaluation.nuscenes_results import MOVING_AND_RESTING, MOVING_SPEED_MPS
 from perception.export.aoti import write_artifact
@@ -28,6 +29,7 @@ from perception.export.vehicle import Precision
 # nuScenes' rig in the order of the data set's loader.
 CAMERAS = ("CAM_BACK", "CAM_BACK_LEFT", "CAM_BACK_RIGHT", "CAM_FRONT", "CAM_FRONT_LEFT", "CAM_FRONT_RIGHT")
 MAX_POINTS = 400_000  # ten sweeps of a 32-beam LiDAR are up to 350,000
+CALIBRATION_FRAMES = 64
 MAX_CAMERA_LIDAR_GAP_S = 0.1  # twice the most that nuScenes' key frames have
 
 
@@ -35,29 +37,47 @@ def export(
     config: str | Path,
     checkpoint: str | Path,
     out: str | Path,
-    precision: Precision = "fp32",
+    precision: Precision | Literal["int8"] = "fp32",
     cameras: Sequence[str] = CAMERAS,
     max_points: int = MAX_POINTS,
     target: Literal["aoti", "onnx"] = "aoti",
+    calibration_frames: int = CALIBRATION_FRAMES,
 ) -> Path:
     """Write the artifact of a trained detector into `out`; returns it.
 
-    ONNX is float32 and needs the packages of the extra [onnx].
+    ONNX is float32, or with `int8` float32 but for the camera backbone, whose ranges are measured on
+    `calibration_frames` frames of the training set; it needs the packages of the extra [onnx].
 
     Raises FileNotFoundError, FileExistsError or ValueError naming what is missing, in the way or not exportable.
     """
     if target == "onnx":
-        if precision != "fp32":
-            raise ValueError(f"--target onnx is float32; --precision {precision} is for --target aoti")
-        if importlib.util.find_spec("onnx") is None or importlib.util.find_spec("onnxscript") is None:
-            raise ImportError("--target onnx needs onnx and onnxscript: pip install 'perception[onnx]'")
+        if precision not in ("fp32", "int8"):
+            raise ValueError(f"--target onnx is fp32 or int8; --precision {precision} is for --target aoti")
+        needed = ("onnx", "onnxscript") + ("onnxruntime",) * (precision == "int8")
+        if missing := [name for name in needed if importlib.util.find_spec(name) is None]:
+            raise ImportError(f"--target onnx needs {', '.join(missing)}: pip install 'perception[onnx]'")
+    elif precision == "int8":
+        raise ValueError("--precision int8 is for --target onnx")
     cfg = load_config(config)
     detector = MODELS.build(cfg.model)
     load_weights(detector, str(checkpoint))
     spec = export_spec(cfg, detector, Path(config).name, cameras, max_points)
+    if precision == "int8":
+        quantize = _quantization(cfg, detector, spec, calibration_frames)
+        return write_onnx_artifact(detector.network, spec, out, _check_onnx, quantize)
     if target == "onnx":
         return write_onnx_artifact(detector.network, spec, out, _check_onnx)
     return write_artifact(detector.network, spec, out, precision)
+
+
+def _quantization(
+    config: Config, detector: FusionDetector, spec: ExportSpec, frames: int
+) -> Callable[[Path], dict[str, Any]]:
+    """What quantizes a model file. Missing cameras or frames are found here, before minutes of tracing."""
+    if detector.network.camera is None:
+        raise ValueError(f"--precision int8 quantizes the camera backbone, and {spec.config} has no cameras")
+    images = calibration_images(config, spec.cameras, frames)
+    return lambda model: quantize_backbone(model, images)
 
 
 def _check_onnx(model: Path) -> None:

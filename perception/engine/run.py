@@ -118,7 +118,7 @@ class Scorer:
 
     Args:
         config: its test_dataloader and test_evaluator count.
-        checkpoint: the weights.
+        checkpoint: the weights; or the folder of an ONNX artifact, which then runs in the network's place.
         out_dir: each score's files go to a folder in it.
         launcher: mmengine's, for several processes.
     """
@@ -134,7 +134,14 @@ class Scorer:
         self._runner = _make_runner(config)
         model = self._runner.model
         self._model: Any = model.module if is_model_wrapper(model) else model
-        load_weights(self._model, str(checkpoint))
+        if Path(checkpoint).is_dir():
+            if not self.has_sensors:
+                raise ValueError(f"{checkpoint} is a folder: the config's detector has checkpoints, no ONNX artifacts")
+            from perception.engine.onnx_runtime import OnnxRuntimeNetwork
+
+            self._model.network = OnnxRuntimeNetwork(checkpoint, self._model.network)
+        else:
+            load_weights(self._model, str(checkpoint))
         self._loop: Any = self._runner.test_loop  # which builds the data set
 
     @property

@@ -17,6 +17,7 @@ from perception.camera.branch import IMAGE_MEAN, IMAGE_STD
 from perception.export.preprocessing import ImagePreprocessing, PointPreprocessing
 from perception.export.vehicle import BOX_NUMBERS, POINT_FEATURES, VehicleNetwork, VehicleShape
 from perception.geometry.grid import BEVGrid
+from perception.model import PerceptionNetwork
 
 FORMAT_VERSION = 1
 MANIFEST_NAME = "manifest.json"
@@ -124,7 +125,7 @@ def manifest_of(
              "suppression; 0 is no detection", "range": [0, 1]},
             {"name": "labels", "dtype": "int64", "shape": [head.candidates], "range": [0, len(spec.classes) - 1]},
         ],
-        "grid": _grid(vehicle),
+        "grid": grid_entry(vehicle.network),
         "classes": list(spec.classes),
         "cameras": list(spec.cameras),
         "preprocessing": {
@@ -173,7 +174,8 @@ def input_entry(name: str, spec: ExportSpec) -> dict[str, Any]:
     return {**entry, "range": values} if values is not None else entry
 
 
-def _grid(vehicle: VehicleNetwork) -> dict[str, Sequence[Any]]:
-    lidar, camera = vehicle.network.lidar, vehicle.network.camera
+def grid_entry(network: PerceptionNetwork) -> dict[str, Any]:
+    """What the manifest says of the bird's-eye-view grid."""
+    lidar, camera = network.lidar, network.camera
     grid: BEVGrid = lidar.voxel_encoder.grid if lidar is not None else camera.lift.grid  # type: ignore[union-attr]
-    return {"range_m": grid.point_cloud_range, "cell_m": grid.cell_m, "shape_zyx": grid.shape}
+    return {"range_m": list(grid.point_cloud_range), "cell_m": list(grid.cell_m), "shape_zyx": list(grid.shape)}

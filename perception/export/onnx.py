@@ -28,21 +28,29 @@ OUTPUT_NAMES = ("boxes", "scores", "labels")
 
 
 def write_onnx_artifact(
-    network: PerceptionNetwork, spec: ExportSpec, out: str | Path, check: Callable[[Path], None]
+    network: PerceptionNetwork,
+    spec: ExportSpec,
+    out: str | Path,
+    check: Callable[[Path], None],
+    quantize: Callable[[Path], dict[str, Any]] | None = None,
 ) -> Path:
     """Write out/model.onnx and out/manifest.json; returns `out`.
 
-    `check` is given the model file and raises where it is not as it should be; nothing is written then. An artifact
-    that is there already is replaced.
+    `quantize` replaces the float32 model file by one in INT8 and returns what the manifest says of that. `check` is
+    given the file and raises where it is not as it should be; nothing is written then. An artifact that is there
+    already is replaced.
 
     Raises FileExistsError when `out` exists and is no artifact; ValueError for a network without such a graph.
     """
     out, graph = Path(out), OnnxNetwork(network)
     with new_artifact(out) as folder:
-        write_onnx(graph, spec.shape, folder / MODEL_NAME)
-        check(folder / MODEL_NAME)
-        entries = input_entries(graph, spec)
-        manifest = manifest_of(VehicleNetwork(network), spec, folder / MODEL_NAME, "fp32", "onnx", entries)
+        model = folder / MODEL_NAME
+        write_onnx(graph, spec.shape, model)
+        quantization = {} if quantize is None else {"quantization": quantize(model)}
+        check(model)
+        precision = "int8" if quantization else "fp32"
+        manifest = manifest_of(VehicleNetwork(network), spec, model, precision, "onnx", input_entries(graph, spec))
+        manifest |= quantization
         (folder / MANIFEST_NAME).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
     return out
 

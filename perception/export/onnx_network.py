@@ -1,16 +1,19 @@
 """The network as an ONNX graph takes it: sparse preprocessing comes in as index tensors, the rest is dense.
 
-The modules and weights are the network's own. Voxels, windows and the cells of the lift are inputs, which
-`onnx_inputs` makes.
+The modules and weights are the network's own, but for norms that go into their convolutions. Voxels, windows and the
+cells of the lift are inputs, which `onnx_inputs` makes.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from perception.camera.trident import BasicBlock, Bottleneck
 from perception.export.vehicle import CAMERA_INPUTS, LIDAR_INPUTS, VehicleShape, example_inputs
 from perception.lidar.padded_windows import PaddedWindows, bucket_sizes, pad_windows
 from perception.lidar.sst import SST
@@ -37,7 +40,7 @@ class OnnxNetwork(nn.Module):
 
     def __init__(self, network: PerceptionNetwork) -> None:
         super().__init__()
-        self.network = network
+        self.network = _with_folded_norms(network)
         self.bucket_sizes: tuple[int, ...] = ()
         names: list[str] = []
         if network.lidar is not None:
@@ -92,6 +95,19 @@ class OnnxNetwork(nn.Module):
         )
         tokens = sst.attend(features, (partitions[0], partitions[1]))
         return sst.attach(scatter_to_bev(tokens, coords, sst.grid))
+
+
+def _with_folded_norms(network: PerceptionNetwork) -> PerceptionNetwork:
+    """A copy for inference, in which the norms behind dilated convolutions are part of them.
+
+    The exporter folds a norm into the convolution before it; behind the concatenated branches it sees none.
+    """
+    network = copy.deepcopy(network).eval()
+    for block in network.modules():
+        if isinstance(block, (BasicBlock, Bottleneck)):
+            block.conv2 = fuse_conv_bn_eval(block.conv2, block.bn2)
+            block.add_module("bn2", nn.Identity())
+    return network
 
 
 def scatter_pool(rows: Tensor, point_voxel: Tensor, coords: Tensor, reduce: Reduction) -> Tensor:
