@@ -14,9 +14,10 @@ from torch import nn
 
 import perception
 from perception.camera.branch import IMAGE_MEAN, IMAGE_STD
-from perception.export.preprocessing import ImagePreprocessing, PointPreprocessing
+from perception.export.preprocessing import ImagePreprocessing, PointPreprocessing, index_numbers
 from perception.export.vehicle import BOX_NUMBERS, POINT_FEATURES, VehicleNetwork, VehicleShape
 from perception.geometry.grid import BEVGrid
+from perception.model import PerceptionNetwork
 
 FORMAT_VERSION = 1
 MANIFEST_NAME = "manifest.json"
@@ -124,12 +125,13 @@ def manifest_of(
              "suppression; 0 is no detection", "range": [0, 1]},
             {"name": "labels", "dtype": "int64", "shape": [head.candidates], "range": [0, len(spec.classes) - 1]},
         ],
-        "grid": _grid(vehicle),
+        "grid": grid_entry(vehicle.network),
         "classes": list(spec.classes),
         "cameras": list(spec.cameras),
         "preprocessing": {
             "points": asdict(spec.points) if spec.points is not None else None,
             "images": images,
+            **({"indices": index_numbers(vehicle.network)} if target == "onnx" else {}),
         },
         "postprocessing": {
             "score_threshold": spec.score_threshold,
@@ -173,7 +175,8 @@ def input_entry(name: str, spec: ExportSpec) -> dict[str, Any]:
     return {**entry, "range": values} if values is not None else entry
 
 
-def _grid(vehicle: VehicleNetwork) -> dict[str, Sequence[Any]]:
-    lidar, camera = vehicle.network.lidar, vehicle.network.camera
+def grid_entry(network: PerceptionNetwork) -> dict[str, Any]:
+    """What the manifest says of the bird's-eye-view grid."""
+    lidar, camera = network.lidar, network.camera
     grid: BEVGrid = lidar.voxel_encoder.grid if lidar is not None else camera.lift.grid  # type: ignore[union-attr]
-    return {"range_m": grid.point_cloud_range, "cell_m": grid.cell_m, "shape_zyx": grid.shape}
+    return {"range_m": list(grid.point_cloud_range), "cell_m": list(grid.cell_m), "shape_zyx": list(grid.shape)}
