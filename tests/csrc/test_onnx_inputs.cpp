@@ -2,6 +2,7 @@
 // Python's is tests/export/test_onnx_inputs.py's to check.
 #include "onnx_inputs.h"
 
+#include <algorithm>
 #include <array>
 #include <limits>
 
