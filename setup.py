@@ -33,7 +33,8 @@ def bindings() -> str:
 
 def extensions() -> list[CppExtension]:
     with_cuda = torch_cuda is not None and CUDA_HOME is not None and os.environ.get("PERCEPTION_FORCE_CPU") != "1"
-    files = [bindings(), *sources("*.cpp", "kernels")]
+    # onnx_inputs.cpp is a C interface, which has no binding.
+    files = [bindings(), *(name for name in sources("*.cpp", "kernels") if not name.endswith("/onnx_inputs.cpp"))]
     march = os.environ.get("PERCEPTION_MARCH", "native")
     compile_args = {
         "cxx": ["-O3", "-std=c++20", "-fopenmp", "-fno-math-errno", "-fvisibility=hidden", "-Wall", f"-march={march}"]

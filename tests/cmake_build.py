@@ -1,4 +1,4 @@
-"""The CMake build of csrc under sanitizers, which several tests run programs of."""
+"""The CMake build of csrc, which several tests run programs of under sanitizers."""
 
 import fcntl
 import os
@@ -37,16 +37,27 @@ def run(*command: str | Path) -> str:
 def build_sanitized(*targets: str) -> SanitizedBuild:
     """Build these targets (without any, all) into PERCEPTION_CMAKE_BUILD, else build/csrc-sanitized; what is up to date
     is kept. One process at a time."""
-    search = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    cmake, ctest, ninja = (shutil.which(tool, path=search) for tool in ("cmake", "ctest", "ninja"))
-    if cmake is None or ctest is None:
-        pytest.skip("CMake is not installed: pip install cmake")
     folder = Path(os.environ.get("PERCEPTION_CMAKE_BUILD", REPOSITORY / "build" / "csrc-sanitized"))
+    build(folder, "-DPERCEPTION_SANITIZE=ON", *targets)
+    return SanitizedBuild(folder, find("ctest"))
+
+
+def build(folder: Path, option: str, *targets: str) -> None:
+    """Configure csrc with an option and build these targets (without any, all) into a folder. Skips without CMake."""
+    ninja = find("ninja", needed=False)
     generator = ["-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={ninja}"] if ninja else []
     chosen = ["--target", *targets] if targets else []
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        run(cmake, "-S", REPOSITORY / "csrc", "-B", folder, "-DPERCEPTION_SANITIZE=ON", *generator)
-        run(cmake, "--build", folder, "--parallel", str(min(os.cpu_count() or 1, 8)), *chosen)
-    return SanitizedBuild(folder, ctest)
+        run(find("cmake"), "-S", REPOSITORY / "csrc", "-B", folder, option, *generator)
+        run(find("cmake"), "--build", folder, "--parallel", str(min(os.cpu_count() or 1, 8)), *chosen)
+
+
+def find(tool: str, needed: bool = True) -> str:
+    """A program beside this interpreter or on PATH. Skips where one that is needed is not installed."""
+    search = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    path = shutil.which(tool, path=search)
+    if path is None and needed:
+        pytest.skip(f"{tool} is not installed: pip install cmake")
+    return path or ""

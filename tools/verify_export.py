@@ -1,6 +1,6 @@
 #!/usr/bin/env python
 """Check an artifact against the Python model: over the same frames the runtime's boxes must be the same, or in lower
-precision its score."""
+precision its score. The runtime is perception-run, or for --target onnx ONNX Runtime."""
 
 import argparse
 import sys
@@ -11,6 +11,7 @@ EXAMPLES = """examples:
   tools/verify_export.py work_dirs/artifact configs/demo_fusion.py work_dirs/demo/latest.pth \\
       data/synthetic/nuscenes_infos_val.json
   tools/verify_export.py work_dirs/artifact configs/demo_fusion.py work_dirs/demo/latest.pth a_dataroot --frames 20
+  tools/verify_export.py work_dirs/artifact-onnx configs/demo_fusion.py work_dirs/demo/latest.pth a_dataroot
   make replay      # --replay on a small network, with the reference in tests/runtime
 """
 
@@ -20,7 +21,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("artifact", metavar="DIR", help="artifact, as tools/export.py writes it")
     parser.add_argument("config", help="config file (Python code: read it before you run it)")
     parser.add_argument("checkpoint", help="weights that the artifact was made from")
-    parser.add_argument("data", help="info file, dataroot or folder of frames (bf16 and fp16: info file)")
+    parser.add_argument("data", help="info file, dataroot or folder of frames (in lower precision: info file)")
     parser.add_argument("--program", help="perception-run (default: build/runtime/perception-run)")
     parser.add_argument("--frames", type=int, metavar="N", help="take N frames, evenly spread (default: all)")
     parser.add_argument("--replay", metavar="FILE", help="instead: have boxes or speed drifted from this reference?")
@@ -31,7 +32,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def body(args: argparse.Namespace) -> dict:
     from perception.engine.export_drift import record, replay
-    from perception.engine.verify_export import NDS_TOLERANCE, PROGRAM, Comparison, score_difference, verify
+    from perception.engine.verify_export import NDS_TOLERANCES, PROGRAM, Comparison, score_difference, verify
     from perception.export.manifest import read_manifest
 
     lines: list[str] = []
@@ -53,9 +54,9 @@ def body(args: argparse.Namespace) -> dict:
     elif args.record:
         boxes = record(*given, args.record, program)["boxes"]
         lines.append(f"{sum(map(len, boxes.values()))} boxes of {len(boxes)} frames -> {args.record}")
-    elif read_manifest(args.artifact)["artifact"]["precision"] != "fp32":
+    elif (precision := read_manifest(args.artifact)["artifact"]["precision"]) != "fp32":
         python, runtime = score_difference(*given, program)
-        agrees = abs(python - runtime) <= NDS_TOLERANCE
+        agrees = abs(python - runtime) <= NDS_TOLERANCES[precision]
         lines.append(f"{'ok  ' if agrees else 'FAIL'} NDS {python:.4f} in Python, {runtime:.4f} in the runtime")
     else:
         verify(*given, program, args.frames, say)

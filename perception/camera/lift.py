@@ -18,6 +18,7 @@ from perception.camera.scale_choice import ScaleChoice
 from perception.geometry.camera import focal_lengths, pixel_centres
 from perception.geometry.grid import BEVGrid
 from perception.geometry.precision import without_autocast
+from perception.geometry.transforms import invert_affine, transform_points
 from perception.head.object_count import object_count
 from perception.ops.bev_pool import bev_pool, pool_index, repeat_views
 
@@ -155,10 +156,11 @@ class ScaleAwareLift(nn.Module):
         device = image_from_lidar.device
         u, v = pixel_centres((height, width), self.stride, device).unbind(-1)
         d = self.depths_m[:, None, None].expand(-1, height, width)
-        rays = torch.stack((u * d, v * d, d, torch.ones_like(d)), dim=-1).view(-1, 4)
-        lidar_from_image = torch.linalg.inv(image_from_lidar.double()).float()
-        points = torch.einsum("bnij,pj->bnpi", lidar_from_image, rays)[..., :3]
-        cell = self.grid.flat_bev_cells(points)
+        rays = torch.stack((u * d, v * d, d), dim=-1).view(-1, 3)
+        # No solver and no matrix product, which round as their libraries like: csrc/kernels/onnx_inputs.cpp takes the
+        # same steps in the same order, so that a point on the border of two cells lands in the same one.
+        lidar_from_image = invert_affine(image_from_lidar.double()).float()
+        cell = self.grid.flat_bev_cells(transform_points(lidar_from_image, rays))
         _, rows, columns = self.grid.shape
         sample = torch.arange(batch, device=device)[:, None, None] * (rows * columns)
         return torch.where(cell >= 0, cell + sample, -1).view(batch, cameras, self.depth_bins, height, width)
@@ -222,10 +224,6 @@ def _camera_numbers(image_from_lidar: Tensor) -> Tensor:
     """What the depth network is told of each camera, [B,N,4]: log focal length, pixel aspect, pitch, height."""
     m = image_from_lidar.double()
     fx, fy = focal_lengths(image_from_lidar).unbind(dim=-1)
-    # The camera's place solves rows @ place = -m[..., 3]; by Cramer's rule, since an ONNX graph has no solver.
-    row0, row1, row2 = m[..., :3, :3].unbind(dim=-2)
-    inverse = [torch.linalg.cross(a, b, dim=-1) for a, b in ((row1, row2), (row2, row0), (row0, row1))]
-    determinant = (row0 * inverse[0]).sum(dim=-1)
-    height = -sum(m[..., i, 3] * column[..., 2] for i, column in enumerate(inverse)) / determinant
+    height = invert_affine(m)[..., 2, 3]
     numbers = ((fx / 400.0).log(), (fx / fy).log(), m[..., 2, 2], height / math.sqrt(2))
     return torch.stack(numbers, dim=-1).float()

@@ -26,6 +26,7 @@ from perception.engine.verify_export import (
     worst_differences,
 )
 from perception.evaluation.json_file import write_json
+from perception.export.manifest import read_manifest
 from perception.export.vehicle import VehicleNetwork
 
 # The ratio may fall to this share of the reference's: medians of alternating runs differ by less between runs.
@@ -135,6 +136,8 @@ def counted(boxes: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def _now(
     artifact: str | Path, config: str | Path, checkpoint: str | Path, data: str | Path, program: str | Path
 ) -> dict[str, Any]:
+    if read_manifest(artifact)["artifact"]["target"] != "aoti":
+        raise ValueError(f"{artifact} does not run in perception-run, which references are of; compare its boxes alone")
     manifest, detector = open_pair(artifact, config, checkpoint, program)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # what else runs on the machine then disturbs the ratio least

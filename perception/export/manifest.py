@@ -14,7 +14,7 @@ from torch import nn
 
 import perception
 from perception.camera.branch import IMAGE_MEAN, IMAGE_STD
-from perception.export.preprocessing import ImagePreprocessing, PointPreprocessing
+from perception.export.preprocessing import ImagePreprocessing, PointPreprocessing, index_numbers
 from perception.export.vehicle import BOX_NUMBERS, POINT_FEATURES, VehicleNetwork, VehicleShape
 from perception.geometry.grid import BEVGrid
 from perception.model import PerceptionNetwork
@@ -131,6 +131,7 @@ def manifest_of(
         "preprocessing": {
             "points": asdict(spec.points) if spec.points is not None else None,
             "images": images,
+            **({"indices": index_numbers(vehicle.network)} if target == "onnx" else {}),
         },
         "postprocessing": {
             "score_threshold": spec.score_threshold,

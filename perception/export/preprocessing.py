@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
+
+from perception.lidar.sst import SST
+from perception.model import PerceptionNetwork
 
 
 @dataclass(frozen=True)
@@ -54,3 +58,25 @@ class ImagePreprocessing:
     def __post_init__(self) -> None:
         if min(self.size_hw) < 1 or not self.scale > 0:
             raise ValueError(f"size_hw and scale must be positive: {self}")
+
+
+def index_numbers(network: PerceptionNetwork) -> dict[str, Any]:
+    """What csrc/kernels/onnx_inputs.h asks for to make an ONNX graph's index tensors, beside the manifest's grid, which
+    the voxels are of: `windows` of a LiDAR branch, `frustum` of a camera branch."""
+    numbers: dict[str, Any] = {}
+    if network.lidar is not None and isinstance(sst := network.lidar.backbone, SST):
+        numbers["windows"] = {"shape_zyx": list(sst.grid), "window_zyx": list(sst.window)}
+    if network.camera is not None:
+        lift, grid = network.camera.lift, network.camera.lift.grid
+        numbers["frustum"] = {
+            "grid": {
+                "range_m": list(grid.point_cloud_range),
+                "cell_m": list(grid.cell_m),
+                "shape_zyx": list(grid.shape),
+            },
+            "depth_near_m": lift.near_m,
+            "depth_bin_m": lift.step_m,
+            "depth_bins": lift.depth_bins,
+            "stride": lift.stride,
+        }
+    return numbers

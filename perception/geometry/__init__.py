@@ -15,6 +15,7 @@ from perception.geometry.grid import BEVGrid
 from perception.geometry.precision import without_autocast
 from perception.geometry.transforms import (
     invert,
+    invert_affine,
     quaternion_from_rotation,
     rigid,
     rotation_from_quaternion,
@@ -36,6 +37,7 @@ __all__ = [
     "image_affine",
     "in_image",
     "invert",
+    "invert_affine",
     "pixel_centres",
     "project",
     "quaternion_from_rotation",

@@ -77,6 +77,22 @@ def invert(transform: ArrayOrTensor) -> ArrayOrTensor:
     return cast(ArrayOrTensor, inverse)
 
 
+def invert_affine(transform: Tensor) -> Tensor:
+    """Inverse of affine transforms [...,4,4], whose last row is 0 0 0 1; infinite or NaN where there is none.
+
+    By Cramer's rule and one operation after the other: a solver rounds as its library likes, and ONNX has none.
+    """
+    (a, b, c, x), (d, e, f, y), (g, h, i, z), last = (row.unbind(-1) for row in transform.unbind(-2))
+    adjugate = (
+        (e * i - f * h, c * h - b * i, b * f - c * e),
+        (f * g - d * i, a * i - c * g, c * d - a * f),
+        (d * h - e * g, b * g - a * h, a * e - b * d),
+    )
+    determinant = a * adjugate[0][0] + b * adjugate[1][0] + c * adjugate[2][0]
+    rows = [torch.stack((p, q, r, -(p * x + q * y + r * z)), dim=-1) / determinant[..., None] for p, q, r in adjugate]
+    return torch.stack((*rows, torch.stack(last, dim=-1)), dim=-2)
+
+
 def transform_points(target_from_source: ArrayOrTensor, points: ArrayOrTensor) -> ArrayOrTensor:
     """Points [...,P,3] moved by affine transforms [...,4,4]; the result has the dtype that the product has."""
     if isinstance(points, Tensor):

@@ -9,6 +9,7 @@ from pyquaternion import Quaternion
 
 from perception.geometry import (
     invert,
+    invert_affine,
     quaternion_from_rotation,
     rigid,
     rotation_from_quaternion,
@@ -34,6 +35,16 @@ def test_rotation_from_quaternion_matches_pyquaternion(quaternion):
 def test_bad_quaternion_is_refused(quaternion):
     with pytest.raises(ValueError, match="quaternion"):
         rotation_from_quaternion(quaternion)
+
+
+def test_inverse_of_affine_transforms_is_numpys():
+    matrices = np.random.default_rng(0).normal(size=(3, 7, 4, 4))
+    matrices[..., :2, :] *= 500  # as an image's are
+    matrices[..., 3, :] = [0, 0, 0, 1]
+    inverse = invert_affine(torch.from_numpy(matrices)).numpy()
+    np.testing.assert_allclose(inverse, np.linalg.inv(matrices), rtol=1e-10, atol=1e-12)
+    flat = torch.diag(torch.tensor([1.0, 1.0, 0.0, 1.0]))
+    assert not invert_affine(flat).isfinite().all()
 
 
 def test_quaternion_round_trip_holds_for_half_turns_too():

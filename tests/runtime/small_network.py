@@ -6,7 +6,7 @@ small_network.py FOLDER writes all of them, for `make replay`.
 import shutil
 import sys
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 
@@ -43,7 +43,7 @@ class Exported(NamedTuple):
     checkpoint: Path
 
 
-def export_small_network(folder: Path) -> Exported:
+def export_small_network(folder: Path, target: Literal["aoti", "onnx"] = "aoti") -> Exported:
     """Write configs, tiny_fusion.py, tiny.pth and artifact into a folder."""
     import perception.engine  # noqa: F401  (mmdet3d imports on mmcv-lite after this)
 
@@ -67,7 +67,8 @@ def export_small_network(folder: Path) -> Exported:
     for heatmap in head.heatmaps:
         torch.nn.init.normal_(heatmap.weight, std=0.1)
     torch.save({"state_dict": model.state_dict()}, checkpoint)
-    return Exported(export(config, checkpoint, folder / "artifact", max_points=120_000), config, checkpoint)
+    artifact = export(config, checkpoint, folder / "artifact", max_points=120_000, target=target)
+    return Exported(artifact, config, checkpoint)
 
 
 def main(folder: Path) -> None:
