@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +102,7 @@ def traced(network: OnnxNetwork, shape: VehicleShape) -> ExportedProgram:
     dynamic = tuple(_dynamic(name) for name in network.input_names)
     with torch.no_grad():
         program = torch.export.export(network, tuple(example.values()), dynamic_shapes={"inputs": dynamic})
-        return program.run_decompositions(_decompositions())
+        return program.run_decompositions(_decompositions(network))
 
 
 def _dynamic(name: str) -> dict[int, Any] | None:
@@ -114,12 +115,13 @@ def _dynamic(name: str) -> dict[int, Any] | None:
     return {0: Dim(name, min=1)} if "windows" in name else None
 
 
-def _decompositions() -> dict[Any, Callable[..., Any]]:
-    ops = torch.ops.perception
+def _decompositions(network: OnnxNetwork) -> dict[Any, Callable[..., Any]]:
+    ops, camera = torch.ops.perception, network.network.camera
+    branches = camera.lift.choice.branches if camera is not None and camera.lift.choice is not None else 1
     return {
         ops.fused_linear.default: _fused_linear,
         ops.pool_index.default: _pool_index,
-        ops.bev_pool.default: _bev_pool,
+        ops.bev_pool.default: partial(_bev_pool, branches),
     }
 
 
@@ -147,8 +149,14 @@ def _pool_index(cell: Tensor, num_cells: int) -> tuple[Tensor, Tensor, Tensor, T
     return unused, unused.clone(), cell.new_zeros(num_cells + 1, dtype=torch.int32), cell.to(torch.int32)
 
 
-def _bev_pool(features: Tensor, depth: Tensor, point: Tensor, pixel: Tensor, offsets: Tensor, cell: Tensor) -> Tensor:
-    cells = offsets.shape[0] - 1
-    frustum = (depth[..., None] * features[:, None]).flatten(0, 3)
-    index = torch.where(cell < 0, cells, cell).long().flatten()[:, None].expand_as(frustum)
+def _bev_pool(
+    branches: int, features: Tensor, depth: Tensor, point: Tensor, pixel: Tensor, offsets: Tensor, cell: Tensor
+) -> Tensor:
+    """The branches, which come as further views of the same rays (repeat_views), are summed before they are scattered:
+    a scatter costs by the element."""
+    cells, views = offsets.shape[0] - 1, len(features) // branches
+    weights = depth.unflatten(0, (branches, views)).permute(1, 3, 4, 2, 0)  # [N,h,w,D,R]
+    frustum = (weights @ features.unflatten(0, (branches, views)).permute(1, 2, 3, 0, 4)).flatten(0, 3)
+    own = cell[:views].permute(0, 2, 3, 1).flatten()
+    index = torch.where(own < 0, cells, own).long()[:, None].expand_as(frustum)
     return features.new_zeros((cells + 1, features.shape[3])).scatter_add(0, index, frustum)[:cells]
