@@ -37,5 +37,5 @@ def apply_options(config: Config, args: argparse.Namespace) -> Config:
     if getattr(args, "quiet", False):
         config.log_level = "WARNING"
         if config.get("default_hooks"):
-            config.default_hooks["progress"] = None
+            config.default_hooks.pop("progress", None)
     return config

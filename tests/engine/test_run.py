@@ -1,5 +1,6 @@
 """Training, resuming, testing and inference on the real key frame, with a network small enough for seconds."""
 
+import argparse
 import json
 import os
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ import torch
 
 from perception.datasets.nuscenes_infos import create_info_files
 from perception.engine.checkpoints import load_weights
+from perception.engine.options import apply_options
 from perception.engine.run import SENSORS, evaluate, load_config, train
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -79,8 +81,13 @@ def test_resume_ends_where_an_uninterrupted_run_ends(infos: Path, trained: Path,
         assert torch.equal(expected[name], got[name]), name
 
 
-def test_scores_and_submission_of_every_choice_of_sensors(infos: Path, trained: Path, tmp_path: Path) -> None:
-    metrics = evaluate(load_config(CONFIG, options(infos, 2)), trained / "latest.pth", tmp_path, tuple(SENSORS))
+def test_scores_and_submission_of_every_choice_of_sensors(
+    infos: Path, trained: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    config = apply_options(load_config(CONFIG, options(infos, 2)), argparse.Namespace(quiet=True))
+    metrics = evaluate(config, trained / "latest.pth", tmp_path, tuple(SENSORS))
+    printed = capfd.readouterr()
+    assert "Epoch(test)" not in printed.out + printed.err and "it/s" not in printed.err
     assert json.loads((tmp_path / "metrics.json").read_text()).keys() == metrics.keys() == SENSORS.keys()
     for name in SENSORS:
         submission = json.loads((tmp_path / name / "results.json").read_text())
