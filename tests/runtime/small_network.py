@@ -65,7 +65,9 @@ def export_small_network(folder: Path, target: Literal["aoti", "onnx"] = "aoti")
         if isinstance(module, torch.nn.Conv2d) and not any(module is conv for conv in head.boxes):
             torch.nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
     for heatmap in head.heatmaps:
-        torch.nn.init.normal_(heatmap.weight, std=0.1)
+        # The last candidates score below what is counted, so that rounding does not decide which boxes there are.
+        torch.nn.init.normal_(heatmap.weight, std=0.03)
+        torch.nn.init.constant_(heatmap.bias, -4.0)
     torch.save({"state_dict": model.state_dict()}, checkpoint)
     artifact = export(config, checkpoint, folder / "artifact", max_points=120_000, target=target)
     return Exported(artifact, config, checkpoint)
