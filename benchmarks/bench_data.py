@@ -2,18 +2,20 @@
 
     python benchmarks/bench_data.py --scenes 40 --workers 2
     python benchmarks/bench_data.py --root data/synthetic --copies 12
+    python benchmarks/bench_data.py --root data/synthetic --nuscenes-tables
 
 The dataroot has nuScenes' cameras, sweeps and tables, with small images. `--copies` makes its tables so many times as
-long, over the same sensor files. The time of nuScenes is extrapolated by key frames (34,149) or by records of the large
-tables, whichever is more: radar and images between key frames are read there and skipped. What a cold disk adds for
-looking at every file is not in it.
+long, over the same sensor files; `--nuscenes-tables` as long as those of nuScenes, images between key frames and all.
+The time of nuScenes is extrapolated by key frames (34,149) or by records of the large tables, whichever is more; what a
+cold disk adds for looking at every file is not in it. Memory is the most that the preparation and its workers had at
+one time, pages that they share counted once (PSS, read ten times a second).
 """
 
 import argparse
 import json
+import math
 import multiprocessing
 import os
-import resource
 import sys
 import tempfile
 import time
@@ -24,48 +26,101 @@ from perception.datasets.nuscenes_infos import create_info_files
 from perception.datasets.nuscenes_tables import TABLES, splits_of
 from perception.datasets.synthetic import VERSION, generate_dataroot
 
-NUSCENES_SAMPLES = 34_149
-NUSCENES_RECORDS = 2 * 2_631_083 + 1_166_187  # sample_data and their poses, annotations
+NUSCENES_RECORDS = {"sample": 34_149, "sample_data": 2_631_083, "ego_pose": 2_631_083, "sample_annotation": 1_166_187}
 LARGE_TABLES = ("sample_data", "ego_pose", "sample_annotation")
 
 
 def prepare(root: Path, out: Path, workers: int, sender: Any) -> None:
     start = time.perf_counter()
     create_info_files(root, VERSION, out, workers=workers, progress=False)
-    seconds = time.perf_counter() - start
-    own, child = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    # As if forked workers shared nothing.
-    sender.send((seconds, (own + (workers * child if workers > 1 else 0)) / 2**20))
+    sender.send(time.perf_counter() - start)
 
 
-def multiply(source: Path, root: Path, copies: int) -> None:
-    """A dataroot with every record `copies` times, under tokens and scene names of its own, over the same files."""
+def memory_gib(pid: int) -> float:
+    """What a process and its children have, in GiB; those that have just ended count nothing."""
+    total = 0.0
+    for process in (pid, *_children(pid)):
+        try:
+            rows = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        total += sum(int(row.split()[1]) for row in rows if row.startswith("Pss:")) / 2**20
+    return total
+
+
+def _children(pid: int) -> list[int]:
+    try:
+        return [
+            int(child)
+            for task in Path(f"/proc/{pid}/task").iterdir()
+            for child in (task / "children").read_text().split()
+        ]
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+
+
+def multiply(source: Path, root: Path, copies: int, like_nuscenes: bool = False) -> dict[str, int]:
+    """A dataroot with every record `copies` times, under tokens and scene names of its own, over the same files.
+
+    With `like_nuscenes` there are as many of each table as in nuScenes: fewer objects, and images between key frames.
+
+    Returns the number of records of each table.
+    """
     (root / VERSION).mkdir(parents=True)
     for name in ("samples", "sweeps", "maps"):
         (root / name).symlink_to((source / name).resolve())
-    for table in TABLES:
-        records = json.loads((source / VERSION / f"{table}.json").read_text())
-        with open(root / VERSION / f"{table}.json", "w", encoding="utf-8") as file:
+    tables = {name: json.loads((source / VERSION / f"{name}.json").read_text()) for name in TABLES}
+    if like_nuscenes:
+        _thin_objects(tables, NUSCENES_RECORDS["sample_annotation"] / copies)
+        _fill_between(tables, NUSCENES_RECORDS["sample_data"] / copies)
+    counts = {}
+    for name, records in tables.items():
+        counts[name] = copies * len(records)
+        with open(root / VERSION / f"{name}.json", "w", encoding="utf-8") as file:
             for index in range(copies):
                 for number, record in enumerate(records):
                     file.write("[\n" if index == number == 0 else ",\n")
-                    file.write(json.dumps({key: _renamed(table, key, value, index) for key, value in record.items()}))
+                    file.write(json.dumps({key: _renamed(name, key, value, index) for key, value in record.items()}))
             file.write("\n]" if records else "[]")
     splits = {kind: split.scenes for kind, split in splits_of(source, VERSION).items()}
     more = {kind: [f"{name}-{index}" for index in range(copies) for name in names] for kind, names in splits.items()}
     (root / VERSION / "splits.json").write_text(json.dumps(more))
+    return counts
+
+
+def _thin_objects(tables: dict[str, list[dict[str, Any]]], count: float) -> None:
+    """Leave out instances, evenly, until about `count` annotations are left."""
+    share = count / len(tables["sample_annotation"])
+    kept = [
+        record for i, record in enumerate(tables["instance"]) if math.floor((i + 1) * share) > math.floor(i * share)
+    ]
+    tokens = {record["token"] for record in kept}
+    tables["instance"] = kept
+    tables["sample_annotation"] = [row for row in tables["sample_annotation"] if row["instance_token"] in tokens]
+
+
+def _fill_between(tables: dict[str, list[dict[str, Any]]], count: float) -> None:
+    """Add images between key frames, each with its pose, until there are about `count` records of sensors."""
+    poses = {record["token"]: record for record in tables["ego_pose"]}
+    images = [record for record in tables["sample_data"] if record["is_key_frame"] and record["fileformat"] == "jpg"]
+    for number in range(round((count - len(tables["sample_data"])) / len(images))):
+        for image in images:
+            pose = f"{image['ego_pose_token']}-{number}-"
+            tables["ego_pose"].append({**poses[image["ego_pose_token"]], "token": pose})
+            token = f"{image['token']}-{number}-"
+            tables["sample_data"].append({**image, "token": token, "ego_pose_token": pose, "is_key_frame": False})
 
 
 def _renamed(table: str, key: str, value: Any, index: int) -> Any:
     if isinstance(value, str) and value and (key in ("token", "prev", "next") or key.endswith("_token")):
-        return f"{value}{index:02d}"
+        return f"{value}{index:03d}"
     if key.endswith("_tokens"):
-        return [f"{token}{index:02d}" for token in value]
+        return [f"{token}{index:03d}" for token in value]
     return f"{value}-{index}" if (table, key) == ("scene", "name") else value
 
 
-def count(root: Path, table: str) -> int:
-    return len(json.loads((root / VERSION / f"{table}.json").read_text()))
+def count(root: Path) -> dict[str, int]:
+    return {name: len(json.loads((root / VERSION / f"{name}.json").read_text())) for name in TABLES}
 
 
 def main() -> int:
@@ -75,6 +130,11 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--root", type=Path, help="a synthetic dataroot to take instead of making one")
     parser.add_argument("--copies", type=int, default=1, help="tables so many times as long")
+    parser.add_argument(
+        "--nuscenes-tables",
+        action="store_true",
+        help="tables as long as nuScenes'",
+    )
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         root = args.root or Path(folder) / "root"
@@ -83,28 +143,34 @@ def main() -> int:
             generate_dataroot(
                 root, args.scenes, 1, args.keyframes, workers=args.workers, image_size=size, progress=False
             )
-        if args.copies > 1:
-            multiply(root, Path(folder) / "copies", args.copies)
+        counts = count(root)
+        copies = math.ceil(NUSCENES_RECORDS["sample"] / counts["sample"]) if args.nuscenes_tables else args.copies
+        if copies > 1:
+            counts = multiply(root, Path(folder) / "copies", copies, args.nuscenes_tables)
             root = Path(folder) / "copies"
         context = multiprocessing.get_context("spawn")  # so that memory is that of the preparation alone
         receiver, sender = context.Pipe(duplex=False)
         process = context.Process(target=prepare, args=(root, Path(folder) / "out", args.workers, sender))
         process.start()
-        seconds, memory_gib = receiver.recv()
-        process.join()
-        scenes, samples = count(root, "scene"), count(root, "sample")
-        records = sum(count(root, table) for table in LARGE_TABLES)
-    share = max(NUSCENES_SAMPLES / samples, NUSCENES_RECORDS / records)
+        sender.close()
+        memory = 0.0
+        while process.is_alive():
+            memory = max(memory, memory_gib(process.pid or 0))
+            process.join(0.1)
+        seconds = receiver.recv()
+    records = sum(counts[table] for table in LARGE_TABLES)
+    full = sum(NUSCENES_RECORDS[table] for table in LARGE_TABLES)
+    share = max(NUSCENES_RECORDS["sample"] / counts["sample"], full / records)
     print(
         json.dumps(
             {
                 "name": "data_preparation",
-                "scenes": scenes,
-                "samples": samples,
+                "scenes": counts["scene"],
+                "samples": counts["sample"],
                 "records": records,
                 "seconds": round(seconds, 2),
-                "samples_per_s": round(samples / seconds, 1),
-                "memory_gib": round(memory_gib, 2),
+                "samples_per_s": round(counts["sample"] / seconds, 1),
+                "memory_gib": round(memory, 2),
                 "workers": args.workers,
                 "cores": len(os.sched_getaffinity(0)),
                 "nuscenes_minutes": round(seconds / 60 * share, 1),

@@ -4,6 +4,7 @@ Transforms keep mmdet3d's names here, since this is its format: `lidar2cam` is c
 two sensors' times included. Paths are relative to the dataroot, which `metainfo` records.
 """
 
+import gc
 import hashlib
 import json
 import multiprocessing
@@ -68,7 +69,8 @@ def create_info_files(
     bad = check_sensor_files(nusc, sweeps, progress)
     if bad and on_bad_data == "stop":
         raise ValueError(
-            describe(list(bad.values()), len(_needed(nusc, sweeps)), root) + "; on_bad_data=skip goes on without them"
+            describe(list(bad.values()), sum(1 for _ in _needed(nusc, sweeps)), root)
+            + "; on_bad_data=skip goes on without them"
         )
 
     scene_names = {scene["token"]: scene["name"] for scene in nusc.scene}
@@ -112,22 +114,19 @@ def _metainfo(nusc: NuScenesReader, root: Path, out: Path, split: str, sweeps: i
     }
 
 
-def _needed(nusc: NuScenesReader, sweeps: int) -> list[dict[str, Any]]:
-    return [record for record in nusc.sample_data if record["is_key_frame"] or sweeps]
+def _needed(nusc: NuScenesReader, sweeps: int) -> Iterator[dict[str, Any]]:
+    return (record for record in nusc.sample_data if record["is_key_frame"] or sweeps)
 
 
 def check_sensor_files(nusc: NuScenesReader, sweeps: int, progress: bool = True) -> dict[str, str]:
     """{path in the dataroot: what is wrong} of the sensor files that info files name: missing, empty or cut short."""
-    needed = _needed(nusc, sweeps)
-    names = {os.path.join(nusc.dataroot, record["filename"]): record["filename"] for record in needed}
+    root = os.path.join(nusc.dataroot, "")
     files = (
-        SensorFile(
-            os.path.join(nusc.dataroot, record["filename"]),
-            POINT_FEATURES if record["sensor_modality"] == "lidar" else 0,
-        )
-        for record in needed
+        SensorFile(root + record["filename"], POINT_FEATURES if record["sensor_modality"] == "lidar" else 0)
+        for record in _needed(nusc, sweeps)
     )
-    return {names[path]: problem for path, problem in bad_files(files, len(needed), progress=progress)}
+    total = sum(1 for _ in _needed(nusc, sweeps))
+    return {path.removeprefix(root): problem for path, problem in bad_files(files, total, progress=progress)}
 
 
 class _EntryBuilder:
@@ -180,7 +179,9 @@ class _Parts:
             for count in map(_build_part, jobs):
                 done(count)
             return
-        # Forked workers share the tables; nothing before this point has started threads of numbers.
+        # Forked workers share the tables, which their garbage collectors would copy by looking at them; nothing before
+        # this point has started threads of numbers.
+        gc.freeze()
         with multiprocessing.get_context("fork").Pool(min(workers, max(1, len(jobs)))) as pool:
             for count in pool.imap_unordered(_build_part, jobs):
                 done(count)

@@ -1,11 +1,11 @@
 """nuScenes' tables as info files need them: streamed, checked record by record, and little of them kept.
 
 nuscenes-devkit keeps all of 2.6 million sample_data and poses, 1.2 million annotations and every field of them, about
-seven gigabytes. An info file needs the key frames' cameras, the LiDAR's sweeps, and a dozen fields.
+seven gigabytes. An info file needs the key frames' cameras, the LiDAR's sweeps, and a dozen fields; of the three long
+tables they are kept packed.
 """
 
-import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from nuscenes.eval.detection.constants import ATTRIBUTE_NAMES
 from perception.datasets.json_stream import stream_array
 from perception.datasets.nuscenes_schema import OPTIONAL, REFERENCES, SCHEMA
 from perception.datasets.nuscenes_tables import OFFICIAL_SPLITS, check_dataroot
+from perception.datasets.packed_records import PackedRecords
 
 _KEY_FRAME_SLACK_US = 1_000_000
 # A velocity is told from neighbours at most so far apart, as nuscenes-devkit has it.
@@ -40,7 +41,7 @@ class NuScenesReader:
     Attributes:
         dataroot, version: as given.
         sample, scene, category: lists of records.
-        sample_data: those of LIDAR_TOP and of the cameras' key frames, with `channel` and `sensor_modality`.
+        sample_data: the records of LIDAR_TOP and of the cameras' key frames, with `channel` and `sensor_modality`.
 
     Each sample has `data` {channel: token of its key frame} and `anns` [tokens].
 
@@ -51,16 +52,17 @@ class NuScenesReader:
     def __init__(self, root: str | Path, version: str) -> None:
         self.dataroot, self.version = str(root), version
         self._tables = check_dataroot(root, version)
-        self._records: dict[str, dict[str, Record]] = {}
-        for name in ("attribute", "category", "visibility", "log", "map", "sensor", "calibrated_sensor", "scene"):
-            self._read(name)
-        for name in ("sample", "instance", "sample_annotation"):
-            self._read(name)
-        self._read_sample_data()
-        self._read_poses()
-        for table, field in REFERENCES:
-            if (table, field) != ("sample_data", "ego_pose_token"):
-                self._check_references(table, field)
+        self._records: dict[str, dict[str, Record] | PackedRecords] = {}
+        for name in (
+            "attribute", "category", "visibility", "log", "map", "sensor", "calibrated_sensor", "scene", "sample",
+            "instance",
+        ):  # fmt: skip
+            self._records[name] = {record["token"]: record for record in self._checked(name)}
+        self._pack("sample_annotation", self._checked("sample_annotation"))
+        self._pack("sample_data", self._kept_sample_data(), more_fields=("channel", "sensor_modality"))
+        self._pack("ego_pose", self._kept_poses())
+        for table in dict.fromkeys(table for table, _ in REFERENCES):
+            self._check_references(table)
         self._check_maps()
         self._check_categories()
         self._link()
@@ -78,12 +80,16 @@ class NuScenesReader:
         return list(self._records["category"].values())
 
     @property
-    def sample_data(self) -> list[Record]:
-        return list(self._records["sample_data"].values())
+    def sample_data(self) -> Iterable[Record]:
+        return self._records["sample_data"].values()
 
     def get(self, table: str, token: str) -> Record:
         """A record. Raises KeyError where there is none."""
-        return self._records[table][token]
+        record = self._records[table][token]
+        if table == "sample_annotation":
+            instance = self._records["instance"][record["instance_token"]]
+            record["category_name"] = self._records["category"][instance["category_token"]]["name"]
+        return record
 
     def box_velocity(self, token: str) -> np.ndarray:
         """Velocity [3] of an annotated box in the global frame, m/s; NaN where its neighbours do not tell it."""
@@ -99,12 +105,11 @@ class NuScenesReader:
     def _time_s(self, annotation: Record) -> float:
         return 1e-6 * int(self.get("sample", annotation["sample_token"])["timestamp"])
 
-    def _read(self, table: str) -> None:
-        self._records[table] = {record["token"]: record for record in self._checked(table)}
+    def _pack(self, table: str, records: Iterable[Record], more_fields: tuple[str, ...] = ()) -> None:
+        self._records[table] = PackedRecords((*SCHEMA[table], *more_fields), records)
 
-    def _read_sample_data(self) -> None:
+    def _kept_sample_data(self) -> Iterator[Record]:
         """Only what a detector reads: LiDAR sweeps, and images of key frames."""
-        kept = self._records["sample_data"] = {}
         for record in self._checked("sample_data"):
             calibrated = self._records["calibrated_sensor"].get(record["calibrated_sensor_token"])
             if calibrated is None or calibrated["sensor_token"] not in self._records["sensor"]:
@@ -112,21 +117,13 @@ class NuScenesReader:
             sensor = self._records["sensor"][calibrated["sensor_token"]]
             record["channel"], record["sensor_modality"] = sensor["channel"], sensor["modality"]
             if sensor["channel"] == "LIDAR_TOP":
-                kept[record["token"]] = record
+                yield record
             elif sensor["modality"] == "camera" and record["is_key_frame"]:
-                kept[record["token"]] = {**record, "prev": ""}  # an image between key frames, which is not kept
+                yield {**record, "prev": ""}  # an image between key frames, which is not kept
 
-    def _read_poses(self) -> None:
-        needed = {record["ego_pose_token"]: record for record in self._records["sample_data"].values()}
-        poses = self._records["ego_pose"] = {}
-        for pose in self._checked("ego_pose"):
-            if pose["token"] in needed:
-                poses[pose["token"]] = pose
-        for token, record in needed.items():
-            if token not in poses:
-                raise self._dangling("sample_data", record, "ego_pose_token", "ego_pose")
-            if abs(poses[token]["timestamp"] - record["timestamp"]) > _KEY_FRAME_SLACK_US:
-                raise self._wrong("sample_data", record, "timestamp", "within a second of its ego pose's")
+    def _kept_poses(self) -> Iterator[Record]:
+        needed = {record["ego_pose_token"] for record in self.sample_data}
+        return (pose for pose in self._checked("ego_pose") if pose["token"] in needed)
 
     def _checked(self, table: str) -> Iterator[Record]:
         """The records of a table with the fields of the schema, each checked."""
@@ -140,17 +137,16 @@ class NuScenesReader:
             if record["token"] in seen:
                 raise ValueError(f"{self._where(table, record)} is there twice")
             seen.add(record["token"])
-            # Tokens of other tables repeat millions of times: one copy of each.
-            kept = {f: sys.intern(v) if type(v := record[f]) is str and f != "filename" else v for f in fields}
-            yield kept | {f: record[f] for f in optional if f in record}
+            yield {f: record[f] for f in (*fields, *optional) if f in record}
 
-    def _check_references(self, table: str, field: str) -> None:
-        there = self._records[REFERENCES[table, field]]
+    def _check_references(self, table: str) -> None:
+        targets = {field: target for (source, field), target in REFERENCES.items() if source == table}
         for record in self._records[table].values():
-            value = record[field]
-            for token in value if isinstance(value, list) else [value]:
-                if token and token not in there:
-                    raise self._dangling(table, record, field, REFERENCES[table, field])
+            for field, target in targets.items():
+                value = record[field]
+                for token in value if isinstance(value, list) else [value]:
+                    if token and token not in self._records[target]:
+                        raise self._dangling(table, record, field, target)
 
     def _check_maps(self) -> None:
         for record in self._records["map"].values():
@@ -171,19 +167,20 @@ class NuScenesReader:
     def _link(self) -> None:
         for sample in self._records["sample"].values():
             sample["data"], sample["anns"] = {}, []
-        for record in self._records["sample_data"].values():
+        for record in self.sample_data:
             sample = self._records["sample"][record["sample_token"]]
             if record["is_key_frame"]:
                 sample["data"][record["channel"]] = record["token"]
                 if abs(record["timestamp"] - sample["timestamp"]) > _KEY_FRAME_SLACK_US:
                     raise self._wrong("sample_data", record, "timestamp", "within a second of its sample's")
+            pose = self.get("ego_pose", record["ego_pose_token"])
+            if abs(pose["timestamp"] - record["timestamp"]) > _KEY_FRAME_SLACK_US:
+                raise self._wrong("sample_data", record, "timestamp", "within a second of its ego pose's")
             earlier = self._records["sample_data"].get(record["prev"])
             if earlier is not None and earlier["timestamp"] >= record["timestamp"]:
                 raise self._wrong("sample_data", record, "prev", "a record of an earlier time")
         for record in self._records["sample_annotation"].values():
             self._records["sample"][record["sample_token"]]["anns"].append(record["token"])
-            instance = self._records["instance"][record["instance_token"]]
-            record["category_name"] = self._records["category"][instance["category_token"]]["name"]
 
     def _where(self, table: str, record: Record) -> str:
         return f"{self._tables / table}.json: record {str(record.get('token'))[:64]!r}"
