@@ -16,7 +16,7 @@ from mmengine.optim import OptimWrapper
 from mmengine.registry import OPTIM_WRAPPERS
 from torch.utils.flop_counter import FlopCounterMode
 
-from perception.datasets.transforms import GTPaste
+from perception.datasets.transforms import GTPaste, ModalityDropout
 
 
 def measure_step(
@@ -30,7 +30,8 @@ def measure_step(
 
     The samples are the first of the training set, repeated where it has fewer than a batch. Data sets that wrap it to
     repeat or resample it are left out, and GTPaste passes samples through: a step needs no database of objects, and no
-    more samples than those. `look` is given the network before the first step, to hang hooks on it.
+    more samples than those. No sensor is dropped by chance: the step is a whole one. `look` is given the network before
+    the first step, to hang hooks on it.
 
     Returns:
         parameters_m, inputs {name: shape}, train_step_s and inference_s (medians), train_step_tflop (products and
@@ -49,6 +50,7 @@ def measure_step(
         train_set = train_set.dataset
     for dataset in (train_set, test_set):
         dataset.ann_file = ann_file or dataset.ann_file
+    train_set.pipeline = [transform for transform in train_set.pipeline if transform.type is not ModalityDropout]
     for transform in train_set.pipeline:
         if transform.type is GTPaste:
             transform.enabled = False

@@ -3,9 +3,11 @@
 from pathlib import Path
 
 import pytest
+from mmengine.config import ConfigDict
 from object_frames import write_frames
 
 from perception.datasets.nuscenes_infos import create_info_files
+from perception.datasets.transforms import ModalityDropout
 from perception.engine.run import load_config
 from perception.engine.step import measure_step
 
@@ -22,7 +24,12 @@ COARSE = {
 
 def test_a_step_reports_shapes_time_and_memory(one_frame_root: Path, tmp_path: Path) -> None:
     infos = create_info_files(one_frame_root, "v1.0-mini", tmp_path, progress=False)["train"]
-    measured = measure_step(load_config(CONFIG, COARSE), str(infos), steps=1, batch_size=2)
+    config = load_config(CONFIG, COARSE)
+    config.train_dataloader.dataset.dataset.pipeline.insert(
+        -1, ConfigDict(type=ModalityDropout, no_cameras=0.0, no_lidar=1.0)
+    )
+    measured = measure_step(config, str(infos), steps=1, batch_size=2)
+    assert all(int(shape.split("x")[0]) > 10_000 for shape in measured["inputs"]["points"])
     assert measured["inputs"]["images"] == ["6x3x128x352"] * 2
     assert measured["parameters_m"] > 0.5 and measured["train_step_tflop"] > 0
     assert measured["train_step_s"] > 0 and measured["inference_s"] > 0 and measured["peak_memory_gib"] > 0.1
