@@ -14,6 +14,7 @@ import os
 import re
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NoReturn
@@ -100,6 +101,8 @@ def run(
     """
     from perception.evaluation.json_file import finite
 
+    # Where it is installed, mmdet3d imports it, and it says eight times that it was written for an older torch.
+    warnings.filterwarnings("ignore", category=FutureWarning, module="spconv")
     name = Path(body.__code__.co_filename).stem
     quiet, as_json = getattr(args, "quiet", False), getattr(args, "json", False)
     try:

@@ -6,6 +6,7 @@ import importlib.util
 import json
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -198,6 +199,18 @@ def test_what_is_not_finite_is_null_in_json(capsys: pytest.CaptureFixture[str]) 
     args = argparse.Namespace(quiet=True, json=True)
     assert run(args, body_that({"mAP": float("nan"), "spread": [float("inf"), 1.0]}), str) == 0
     assert capsys.readouterr().out == '{"mAP": null, "spread": [null, 1.0]}\n'
+
+
+def test_an_optional_package_written_for_an_older_torch_is_not_heard() -> None:
+    def body(args: argparse.Namespace) -> dict[str, object]:
+        warnings.warn_explicit("old", FutureWarning, "functional.py", 1, module="spconv.pytorch.functional")
+        warnings.warn_explicit("ours", FutureWarning, "lift.py", 1, module="perception.camera.lift")
+        return {}
+
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        run(argparse.Namespace(), body, str)
+    assert [str(warning.message) for warning in heard] == ["ours"]
 
 
 def test_a_bug_is_not_dressed_up_as_bad_input() -> None:
