@@ -95,9 +95,9 @@ class CenterHead(nn.Module):
             raise ValueError(f"nms_radius_m has {len(radius)} values for {len(classes)} classes")
         self.register_buffer("nms_radius_m", radius, persistent=False)
         # Heatmap channels come out group by group; this puts them into class order.
-        self.register_buffer(
-            "class_order", torch.argsort(torch.tensor([c for group in groups for c in group])), persistent=False
-        )
+        channel_class = [c for group in groups for c in group]
+        self.in_class_order = channel_class == classes
+        self.register_buffer("class_order", torch.argsort(torch.tensor(channel_class)), persistent=False)
         for name, parameter in self.heatmaps.named_parameters():
             if name.endswith("bias"):
                 # Start from a score of 0.1 (focal loss, Lin et al., ICCV 2017, section 4.1).
@@ -112,7 +112,8 @@ class CenterHead(nn.Module):
         iou = None
         if self.ious is not None:
             iou = torch.cat([conv(f) for conv, f in zip(self.ious, features, strict=True)], dim=1)
-        return HeadOutput(heatmap[:, self.class_order], box, iou)
+        # An index only where it changes something: an exported program looks it up for every neighbour of a peak.
+        return HeadOutput(heatmap if self.in_class_order else heatmap[:, self.class_order], box, iou)
 
     def decode(self, output: HeadOutput) -> Detections:
         """Peaks of the heatmap (maxima of their 3x3 neighbourhood) as boxes, the best `candidates` of each sample."""
