@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "json.h"
+#include "preprocess_points.h"
 
 namespace perception::runtime {
 namespace {
@@ -66,10 +67,56 @@ void read_postprocessing(const Json& json, Manifest& manifest, const Where& wher
     manifest.score_threshold = number_member(json, "score_threshold", where);
     manifest.moving_speed_mps = number_member(json, "moving_speed_mps", where);
     const Json& attributes = object_member(json, "attributes", where);
+    if (attributes.size() != manifest.classes.size()) fail(where.code, where.name, ": 'attributes' are of other classes");
     for (const std::string& name : manifest.classes) {
         const std::vector<std::string> pair = strings(attributes, name.c_str(), where.inside("attributes"));
         if (pair.size() != 2) fail(where.code, where.name, ": attributes of '", name, "' are not two strings");
         manifest.attributes[name] = {pair[0], pair[1]};
+    }
+}
+
+struct Input {
+    const char *name, *dtype;
+    std::vector<std::int64_t> shape;
+};
+
+// What the network is given, in the order of its arguments.
+std::vector<Input> given_inputs(const Manifest& manifest) {
+    std::vector<Input> out;
+    if (manifest.points) {
+        out.push_back({"points", "float32", {manifest.max_points, POINT_FEATURES}});
+        out.push_back({"lidar_mask", "bool", {1}});
+    }
+    if (manifest.images) {
+        const auto cameras = static_cast<std::int64_t>(manifest.cameras.size());
+        out.push_back({"images", "uint8", {cameras, 3, manifest.images->rows, manifest.images->columns}});
+        out.push_back({"image_from_lidar", "float32", {cameras, 4, 4}});
+        out.push_back({"camera_mask", "bool", {cameras}});
+    }
+    return out;
+}
+
+// The network looks at no size of what it is given: it would read past the end of images that are smaller than it was
+// made for. So what the runtime gives must be what the network was exported with.
+void check_inputs(const Json& inputs, const Manifest& manifest, const Where& where) {
+    const std::vector<Input> given = given_inputs(manifest);
+    if (!inputs.is_array() || given.empty() || inputs.size() != given.size()) {
+        fail(where.code, where.name, ": 'inputs' are not those that its sensors give");
+    }
+    for (std::size_t i = 0; i < given.size(); ++i) {
+        const Where inside = where.inside(std::string("input ") + given[i].name);
+        if (!inputs[i].is_object() || string_member(inputs[i], "name", inside) != given[i].name ||
+            string_member(inputs[i], "dtype", inside) != given[i].dtype) {
+            fail(where.code, where.name, ": 'inputs' are not those that its sensors give");
+        }
+        const Json& shape = member(inputs[i], "shape", inside);
+        bool same = shape.is_array() && shape.size() == given[i].shape.size();
+        for (std::size_t axis = 0; same && axis < shape.size(); ++axis) {
+            // An axis of free size has a bound.
+            const Json& size = shape[axis].is_object() ? member(shape[axis], "max", inside) : shape[axis];
+            same = size.is_number_integer() && size.get<std::int64_t>() == given[i].shape[axis];
+        }
+        if (!same) fail(where.code, inside.name, ": its shape is not that of the cameras, preprocessing and limits");
     }
 }
 
@@ -97,12 +144,6 @@ Manifest parse_manifest(std::string_view text, const std::string& name) {
 
     out.torch_version = string_member(object_member(json, "versions", where), "torch", where.inside("versions"));
 
-    const Json& inputs = member(json, "inputs", where);
-    if (!inputs.is_array()) fail(where.code, name, ": 'inputs' is not a list");
-    for (const Json& input : inputs) {
-        if (!input.is_object()) fail(where.code, name, ": 'inputs' holds something that is not an object");
-        out.inputs.push_back(string_member(input, "name", where.inside("inputs")));
-    }
     out.classes = strings(json, "classes", where);
     out.cameras = strings(json, "cameras", where);
     if (out.classes.empty()) fail(where.code, name, ": 'classes' is empty");
@@ -117,15 +158,10 @@ Manifest parse_manifest(std::string_view text, const std::string& name) {
         fail(where.code, name, ": cameras and their preprocessing disagree");
     read_postprocessing(object_member(json, "postprocessing", where), out, where.inside("postprocessing"));
 
-    std::vector<std::string> expected;
-    if (out.points) expected.insert(expected.end(), {"points", "lidar_mask"});
-    if (out.images) expected.insert(expected.end(), {"images", "image_from_lidar", "camera_mask"});
-    if (expected.empty() || out.inputs != expected)
-        fail(where.code, name, ": 'inputs' are not those that its sensors give");
-
     const Json& limits = object_member(json, "limits", where);
     out.max_points = integer_member(limits, "max_points", where.inside("limits"), 1, MAX_POINTS);
     out.max_camera_lidar_gap_s = number_member(limits, "max_camera_lidar_gap_s", where.inside("limits"));
+    check_inputs(member(json, "inputs", where), out, where);
     return out;
 }
 

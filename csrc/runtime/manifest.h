@@ -27,7 +27,6 @@ struct ImagePreprocessing {
 
 struct Manifest {
     std::string file, sha256, cpu_capability, torch_version;
-    std::vector<std::string> inputs;  // names in the order of the network's arguments
     std::vector<std::string> classes, cameras;
     std::optional<PointPreprocessing> points;
     std::optional<ImagePreprocessing> images;

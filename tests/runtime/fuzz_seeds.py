@@ -39,7 +39,11 @@ def texts() -> list[bytes]:
         },
         "versions": {"torch": "2.13.0"},
         "inputs": [
-            {"name": name} for name in ("points", "lidar_mask", "images", "image_from_lidar", "camera_mask")
+            {"name": "points", "dtype": "float32", "shape": [{"dim": "points", "min": 0, "max": 400000}, 5]},
+            {"name": "lidar_mask", "dtype": "bool", "shape": [1]},
+            {"name": "images", "dtype": "uint8", "shape": [1, 3, 128, 352]},
+            {"name": "image_from_lidar", "dtype": "float32", "shape": [1, 4, 4]},
+            {"name": "camera_mask", "dtype": "bool", "shape": [1]},
         ],
         "classes": ["car"],
         "cameras": ["CAM_FRONT"],

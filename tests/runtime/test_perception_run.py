@@ -162,8 +162,34 @@ def test_artifacts_and_folders_that_do_not_fit_are_refused(
     refused("PERCEPTION_ERROR_ARTIFACT", "another model")
     change_json(manifest, lambda m: m["preprocessing"].update(images=None))
     refused("PERCEPTION_ERROR_MANIFEST", "cameras")
+    change_json(manifest, lambda m: m["preprocessing"]["images"].update(size_hw=[16, 16]))
+    refused("PERCEPTION_ERROR_MANIFEST", "input images: its shape")
+    change_json(manifest, lambda m: m["limits"].update(max_points=10**7))
+    refused("PERCEPTION_ERROR_MANIFEST", "input points: its shape")
+    change_json(manifest, lambda m: m["inputs"].reverse())
+    refused("PERCEPTION_ERROR_MANIFEST", "'inputs'")
+    change_json(manifest, lambda m: m["classes"].pop(0))
+    refused("PERCEPTION_ERROR_MANIFEST", "'attributes'")
     change_json(folder / "calibration.json", lambda c: c["cameras"].pop("CAM_FRONT"))
     refused("PERCEPTION_ERROR_CAMERAS", "CAM_FRONT")
+
+
+def test_boxes_of_a_class_that_the_manifest_does_not_have_are_an_error(
+    program: Path, exported: Any, folder: Path, tmp_path: Path
+) -> None:
+    artifact = tmp_path / "artifact"
+    shutil.copytree(exported.artifact, artifact)
+
+    def keep_one_class(manifest: dict[str, Any]) -> None:
+        manifest["classes"] = manifest["classes"][:1]
+        attributes = manifest["postprocessing"]["attributes"]
+        manifest["postprocessing"]["attributes"] = {name: attributes[name] for name in manifest["classes"]}
+
+    change_json(artifact / "manifest.json", keep_one_class)
+    done = run(program, artifact, folder)
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert done.returncode == 1 and len(lines) == 3
+    assert all(line["error"]["code"] == "PERCEPTION_ERROR_NETWORK" for line in lines), lines
 
 
 def test_benchmark_prints_every_stage(program: Path, exported: Any, folder: Path) -> None:
