@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from timing import bytes_of, compare, copy_bandwidth, matrix_rate
+from timing import bytes_of, compare, compute_rate, copy_bandwidth
 from torch import Tensor
 
 from perception.datasets.synthetic.rig import make_rig
@@ -92,7 +92,7 @@ def main() -> None:
         inputs = (features.detach().requires_grad_(), depth.detach().requires_grad_())
         return torch.autograd.grad((form(*inputs) * weight).sum(), inputs)
 
-    bandwidth, rate = copy_bandwidth(), matrix_rate()
+    bandwidth, rate = copy_bandwidth(), compute_rate()
     moved = bytes_of(features, depth, weight, index.offsets) + 8 * kept
     floor_ms = 1e3 * max(moved / bandwidth, 2 * kept * CHANNELS / rate)
     # Backward reads the map's gradient and the inputs again and writes their gradients, at twice the operations.

@@ -2,7 +2,7 @@
 
 `ours` is INT8, `other` the same in float32 in ONNX Runtime, and for the backbone alone also PyTorch's eager network.
 All see the same synthetic frame and have as many threads. Weights are random unless artifacts are given: the time does
-not depend on them. Floor: multiply-adds at the rate of a large float32 matrix product; INT8 may go below it.
+not depend on them. Floor: multiply-adds at float32's `compute_rate`; INT8 may go below it.
 
 python benchmarks/bench_int8.py [--fp32 DIR --int8 DIR] [--repeats 20]
 
@@ -22,7 +22,7 @@ import onnx
 import onnxruntime
 import torch
 from onnx.utils import Extractor
-from timing import compare, matrix_rate
+from timing import compare, compute_rate
 from torch.utils.flop_counter import FlopCounterMode
 
 import perception.engine  # noqa: F401
@@ -101,7 +101,7 @@ def main() -> None:
         with FlopCounterMode(display=False) as counter:
             VehicleNetwork(detector.network)(*(given[name] for name in names))
         operations = counter.get_total_flops()
-        rate = matrix_rate()
+        rate = compute_rate()
         share = f"{backbone_operations / 2e9:.2f} of {operations / 2e9:.2f} billion"
         print(f"{share} multiply-adds in torch's operators are the backbone's")
         float32, int8 = (lambda one=one: one.run(None, images) for one in parts)

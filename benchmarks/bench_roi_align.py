@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib.util
 
 import torch
-from timing import bytes_of, compare, copy_bandwidth, matrix_rate
+from timing import bytes_of, compare, compute_rate, copy_bandwidth
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -58,7 +58,7 @@ def main() -> None:
         return roi_align(features, rois, (BINS, BINS), SCALE, SAMPLES, aligned=True)
 
     operations = 2 * 4 * REGIONS * (BINS * SAMPLES) ** 2 * CHANNELS
-    floor_ms = 1e3 * max(bytes_of(features, rois, ours()) / copy_bandwidth(), operations / matrix_rate())
+    floor_ms = 1e3 * max(bytes_of(features, rois, ours()) / copy_bandwidth(), operations / compute_rate())
     torch.testing.assert_close(ours(), by_grid_sample(planes, rois), rtol=1e-3, atol=1e-3)
     compare("roi_align", ours, lambda: by_grid_sample(planes, rois), "grid_sample", floor_ms)
     if importlib.util.find_spec("torchvision") is not None:

@@ -1,10 +1,10 @@
-"""The runtime against the eager Python model: the network alone, and whole frames from files to boxes. CPU, float32.
+"""The runtime against the eager Python model (float32): the network alone, and whole frames from files to boxes. CPU.
 
 Both sides in turn, on the same frames and as many threads. `ours` of the network is perception-run's network stage,
 `other` the Python network on inputs that lie ready. `ours` of a frame is the time from one result to the next (the
 program reads and decodes a frame while the network runs on another), `other` what perception.engine.inference.Detector
-takes, which tools/infer.py calls. Floor: multiply-adds of the network's convolutions and products at the rate of a
-large matrix product.
+takes, which tools/infer.py calls. Floor: multiply-adds of the network's convolutions and products at `compute_rate`
+of the artifact's precision.
 
 make runtime && python benchmarks/bench_runtime.py [--artifact DIR --checkpoint FILE --data PATH]
 
@@ -23,7 +23,7 @@ import time
 from pathlib import Path
 
 import torch
-from timing import matrix_rate
+from timing import compute_rate
 
 CONFIG = "configs/demo_fusion.py"
 FRAMES = 40  # of the program per round; its rate leaves out the first ten
@@ -104,7 +104,8 @@ def main() -> None:
         frames = load_frames(data)[: args.frames]
         vehicle = VehicleNetwork(detector.model.network.eval())
         operations = network_operations(vehicle, vehicle_inputs(vehicle, detector, frames[0]))
-        floor_ms = 1e3 * operations / matrix_rate()
+        dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(manifest["artifact"]["precision"], torch.float32)
+        floor_ms = 1e3 * operations / compute_rate(dtype=dtype)
         print(f"{operations / 2e9:.2f} billion multiply-adds per frame, {len(frames)} frames, {args.rounds} rounds")
 
         times = network_times(artifact, detector, manifest["cameras"], frames, args.program, args.rounds)

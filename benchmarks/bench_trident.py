@@ -2,8 +2,7 @@
 
 Forward, float32, eval mode, channels-last. `ours` is the trident network, `other` a plain ResNet of the same weights or
 mmdet's TridentResNet, so that the time over plain is 1 / ratio. What theory allows is printed first: the
-multiply-adds of each number of trident blocks over the plain network's. Floor: multiply-adds at the rate of a large
-matrix product.
+multiply-adds of each number of trident blocks over the plain network's. Floor: multiply-adds at `compute_rate`.
 
 python benchmarks/bench_trident.py [--depth 50] [--repeats 7]
 """
@@ -13,7 +12,7 @@ from __future__ import annotations
 import argparse
 
 import torch
-from timing import compare, matrix_rate
+from timing import compare, compute_rate
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -66,7 +65,7 @@ def main() -> None:
     base = flops(plain, images)
     for n, count in operations.items():
         print(f"{n} of {blocks} blocks: {count / base:.2f} times the multiply-adds of plain ({base / 2e9:.1f} G)")
-    rate = matrix_rate()
+    rate = compute_rate()
     with torch.no_grad():
         for n, net in nets.items():
             compare(

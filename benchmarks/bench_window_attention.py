@@ -1,7 +1,7 @@
 """Window attention on pillars of one LiDAR frame, forward and backward, against padded batches per level (SST's region
 batching) with torch's fused attention; then its growth from 5,000 to 50,000 tokens of one density.
 
-Floor: the two products of attention (five backward) over every window's own tokens, at the rate of a large product.
+Floor: the two products of attention (five backward) over every window's own tokens, at `compute_rate`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import statistics
 
 import torch
 from gpu_cases import padded_attention, region_batches, scene_tokens
-from timing import compare, matrix_rate, seconds
+from timing import compare, compute_rate, seconds
 from torch import Tensor
 
 from perception.ops.window_attention import window_attention
@@ -57,7 +57,7 @@ def growth(repeats: int = 20) -> None:
 
 
 def main() -> None:
-    rate = matrix_rate()
+    rate = compute_rate()
     coords = scene_tokens(5_242, GRID, "cpu")
     order, offsets, _ = windows(coords, GRID)
     q, k, v = projections(len(coords))

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 
 import torch
+from torch.nn import functional as F
 
 
 def compare(
@@ -71,11 +72,18 @@ def copy_bandwidth(device: str = "cpu", size_bytes: int = 1 << 28) -> float:
     return 2 * size_bytes / (median_ms(lambda: target.copy_(source), repeats=7, device=device) * 1e-3)
 
 
-def matrix_rate(device: str = "cpu", dtype: torch.dtype = torch.float32, size: int = 2048) -> float:
-    """Operations per second of a large square matrix product: the floor of work that is mostly products."""
-    a = torch.randn(size, size, device=device).to(dtype)
-    b = torch.randn(size, size, device=device).to(dtype)
-    return 2 * size**3 / (median_ms(lambda: a @ b, repeats=5, device=device) * 1e-3)
+def compute_rate(device: str = "cpu", dtype: torch.dtype = torch.float32) -> float:
+    """Operations per second of a large matrix product or a large convolution, whichever is faster: the floor of work
+    that is mostly products. They come from different libraries; on an AMD processor torch's product has less than half
+    of its convolution's rate."""
+    side, channels, size = 2048, 256, 128
+    a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
+    shapes = (1, channels, size, size), (channels, channels, 3, 3)
+    x, weight = (torch.randn(s, device=device).to(dtype, memory_format=torch.channels_last) for s in shapes)
+    with torch.no_grad():
+        product_ms = median_ms(lambda: a @ b, repeats=5, device=device)
+        convolution_ms = median_ms(lambda: F.conv2d(x, weight, padding=1), repeats=5, device=device)
+    return 1e3 * max(2 * side**3 / product_ms, 2 * weight.numel() * size**2 / convolution_ms)
 
 
 def bytes_of(*tensors: torch.Tensor) -> int:
