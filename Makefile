@@ -67,7 +67,7 @@ docs: .venv/installed ## build the documentation into build/site
 	$(BIN)/python -m mkdocs build -q
 
 test: build lint ## set up, lint, and run every test
-	@$(MAKE) -s build/runtime-packages || echo "tests of the runtime will be skipped" >&2
+	@if $(MAKE) -s build/runtime-packages; then $(MAKE) -s runtime; else echo "tests of the runtime will be skipped" >&2; fi
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile
 
 test-runtime: build runtime ## export a small network and run it without Python, with good and bad input

@@ -1,5 +1,5 @@
-"""A small fused network as an artifact, and the program that runs it. Both take minutes to compile, so they are not
-part of `make test`: `make test-runtime` builds the program and runs these tests."""
+"""A small fused network as an artifact, and the program that runs it, which `make test` builds where its libraries can
+be installed."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ RUNTIME = REPOSITORY / "build" / "runtime"
 def program() -> Path:
     path = RUNTIME / "perception-run"
     if not path.is_file():
-        pytest.skip(f"{path} is not built: run `make test-runtime`")
+        pytest.skip(f"{path} is not built: run `make runtime`")
     return path
 
 
