@@ -7,6 +7,7 @@
 #include <limits>
 #include <memory>
 #include <mutex>
+#include <random>
 #include <string>
 #include <utility>
 #include <vector>
@@ -227,6 +228,16 @@ std::vector<at::Tensor> network_inputs(const Manifest& manifest, perception_inpu
     return out;
 }
 
+std::vector<at::Tensor> run_network(perception_runtime& runtime, perception_inputs& inputs) {
+    const c10::InferenceMode inference;
+    if (runtime.network_threads > 0) at::set_num_threads(runtime.network_threads);
+    try {
+        return runtime.artifact.model->run(network_inputs(runtime.artifact.manifest, inputs));
+    } catch (const std::exception& error) {
+        fail(PERCEPTION_ERROR_NETWORK, "the network failed: ", error.what());
+    }
+}
+
 void collect(const Manifest& manifest, const std::vector<at::Tensor>& outputs, std::vector<perception_detection>& out) {
     if (outputs.size() != 3) fail(PERCEPTION_ERROR_NETWORK, "the network gave ", outputs.size(), " outputs, not 3");
     const at::Tensor boxes = outputs[0].contiguous(), scores = outputs[1].contiguous(),
@@ -259,16 +270,8 @@ void detect(perception_runtime& runtime, perception_inputs& inputs, perception_r
     const std::lock_guard lock(runtime.network);
     if (!inputs.ready) fail(PERCEPTION_ERROR_ARGUMENT, "these inputs hold no prepared frame");
     const Manifest& manifest = runtime.artifact.manifest;
-    const c10::InferenceMode inference;
-    if (runtime.network_threads > 0) at::set_num_threads(runtime.network_threads);
     const auto start = Clock::now();
-    try {
-        collect(manifest, runtime.artifact.model->run(network_inputs(manifest, inputs)), inputs.detections);
-    } catch (const Error&) {
-        throw;
-    } catch (const std::exception& error) {
-        fail(PERCEPTION_ERROR_NETWORK, "the network failed: ", error.what());
-    }
+    collect(manifest, run_network(runtime, inputs), inputs.detections);
     inputs.timing.network_ms = ms_since(start);
     std::uint32_t cameras = 0;
     for (std::size_t i = 0; i < manifest.cameras.size(); ++i) cameras |= std::uint32_t{inputs.camera_mask[i]} << i;
@@ -292,6 +295,28 @@ std::unique_ptr<perception_inputs> new_inputs(const Manifest& manifest) {
     // Not null when the LiDAR is missing in the first frame.
     inputs->points.reserve(POINT_FEATURES);
     return inputs;
+}
+
+// Runs the network once, on black images and as many points as a frame may have, all over the map. What it compiles and
+// takes at its first run it then has: the first frame is as fast as the others, and memory does not grow with frames.
+void warm_up(perception_runtime& runtime) {
+    constexpr float SIDE_M = 100.0f;
+    const Manifest& manifest = runtime.artifact.manifest;
+    const std::unique_ptr<perception_inputs> inputs = new_inputs(manifest);
+    if (manifest.points) {
+        inputs->points.assign(static_cast<std::size_t>(manifest.max_points * POINT_FEATURES), 0.0f);
+        inputs->lidar_mask = true;
+        std::minstd_rand random;
+        std::uniform_real_distribution<float> place(-SIDE_M / 2, SIDE_M / 2);
+        for (std::size_t i = 0; i < inputs->points.size(); i += POINT_FEATURES) {
+            inputs->points[i] = place(random), inputs->points[i + 1] = place(random);
+        }
+    }
+    for (std::size_t i = 0; i < manifest.cameras.size(); ++i) {
+        inputs->camera_mask[i] = true;
+        for (std::size_t k = 0; k < 16; k += 5) inputs->image_from_lidar[i * 16 + k] = 1.0f;
+    }
+    run_network(runtime, *inputs);
 }
 
 // ---- The C interface: exceptions become codes, messages stay with the thread.
@@ -332,6 +357,7 @@ perception_status perception_create(const char* directory, const perception_opti
             load_artifact(directory), Workers(chosen.input_threads > 0 ? chosen.input_threads : 2),
             chosen.network_threads});
         made->own_inputs = new_inputs(made->artifact.manifest);
+        warm_up(*made);
         *runtime = made.release();
     });
 }

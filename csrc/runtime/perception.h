@@ -122,7 +122,8 @@ typedef struct perception_runtime perception_runtime;
 typedef struct perception_inputs perception_inputs;
 
 /* Loads the artifact that tools/export.py wrote into `directory`. options may be NULL. The artifact is code: load those
- * that you trust; its hash guards against damage, not against malice. */
+ * that you trust; its hash guards against damage, not against malice. The network runs once on as many points as a frame
+ * may have, so that the first frame is as fast as the others and memory is taken now. */
 PERCEPTION_API perception_status perception_create(const char* directory, const perception_options* options,
                                                    perception_runtime** runtime);
 /* After all of its perception_inputs. NULL is allowed. */

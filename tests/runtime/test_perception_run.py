@@ -1,6 +1,7 @@
 """perception-run against the Python model, on bad input, and on frames that arrive."""
 
 import json
+import re
 import shutil
 import subprocess
 import time
@@ -192,15 +193,17 @@ def test_boxes_of_a_class_that_the_manifest_does_not_have_are_an_error(
     assert all(line["error"]["code"] == "PERCEPTION_ERROR_NETWORK" for line in lines), lines
 
 
-def test_benchmark_prints_every_stage(program: Path, exported: Any, folder: Path) -> None:
-    done = run(program, exported.artifact, folder, "--benchmark", "--frames", 15, "--threads", 1)
+def test_benchmark_prints_every_stage_and_memory_that_does_not_grow(program: Path, exported: Any, folder: Path) -> None:
+    done = run(program, exported.artifact, folder, "--benchmark", "--frames", 110, "--threads", 1)
     assert done.returncode == 0, done.stderr
     table = {line.split()[0]: line.split()[1:] for line in done.stdout.splitlines()}
     assert table["ms"] == ["p50", "p99", "p99.9", "max"]
     for stage in ("read", "points", "images", "network", "total"):
         values = [float(v) for v in table[stage]]
         assert values == sorted(values) and values[-1] > 0
-    assert "15 frames" in done.stdout
+    assert "110 frames" in done.stdout
+    after_ten, *_, at_the_end = (float(mib) for mib in re.findall(r"([\d.]+) MiB", done.stdout))
+    assert at_the_end < 1.005 * after_ten, done.stdout
 
 
 def test_results_that_cannot_be_written_end_the_run(program: Path, exported: Any, folder: Path) -> None:
