@@ -71,7 +71,8 @@ model = dict(
             backbone=dict(type=TridentResNet, depth=18),
             neck=dict(type=TridentNeck, in_channels=(128, 256), channels=64),
             lift=dict(
-                type=ScaleAwareLift, in_channels=64, channels=61, grid=grid, depth_range_m=(1.0, 77.0), depth_bins=76
+                type=ScaleAwareLift, in_channels=64, channels=61, grid=grid, depth_range_m=(1.0, 77.0), depth_bins=76,
+                ground_z_m=-1.73,
             ),
             semantic=dict(type=SemanticHead, in_channels=64, classes=3),
         ),

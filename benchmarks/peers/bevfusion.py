@@ -33,6 +33,7 @@ def plain(config: Any) -> None:
     camera.backbone.dilations = (1,)
     camera.lift.scale_aware = False
     camera.lift.valid_ranges_px = ((0.0, 1e8),)
+    camera.lift.ground_z_m = None
     camera.semantic = None
     other = load_config(ROOT / "configs" / "demo_lidar_spconv.py").model.network
     network.lidar = other.lidar

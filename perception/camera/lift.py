@@ -52,6 +52,10 @@ class ScaleAwareLift(nn.Module):
             network's image: one pair per branch that comes in.
         scale_aware: weight the branches per depth by those ranges. False takes their mean at every depth, which is a
             plain sum of branches.
+        ground_z_m: height of the ground in the LiDAR frame (nuScenes' LiDAR is 1.84 m above it). A convolution does not
+            know in which row of the image it is, and the row of its foot is what tells how far a thing is; the depth
+            network is told where each cell's ray meets the ground (the idea of GEDepth, Yang et al., ICCV 2023). None
+            tells it nothing.
     """
 
     depths_m: Tensor
@@ -66,6 +70,7 @@ class ScaleAwareLift(nn.Module):
         stride: int = 8,
         valid_ranges_px: Sequence[tuple[float, float]] = VALID_RANGES_PX,
         scale_aware: bool = True,
+        ground_z_m: float | None = -1.84,
     ) -> None:
         super().__init__()
         near, far = depth_range_m
@@ -83,6 +88,8 @@ class ScaleAwareLift(nn.Module):
         )
         # The same picture means another depth at another focal length: the depth features are scaled per camera.
         self.camera_gate = nn.Sequential(nn.Linear(4, in_channels), nn.ReLU(), nn.Linear(in_channels, in_channels))
+        self.ground_z_m = ground_z_m
+        self.ground_net = None if ground_z_m is None else nn.Conv2d(depth_bins, in_channels, 1, bias=False)
         self.feature_net = nn.Conv2d(in_channels, channels, 1)
         self.choice = ScaleChoice(valid_ranges_px, depths) if scale_aware else None
         # e^5 against the other bins together: a LiDAR point is most of the truth, but not all pixels of a cell see it.
@@ -143,9 +150,29 @@ class ScaleAwareLift(nn.Module):
         mean = features.mean(dim=0)
         gate = self.camera_gate(_camera_numbers(image_from_lidar).to(mean.dtype)).sigmoid() * 2
         views = (mean * gate[..., None, None]).flatten(0, 1)
+        if self.ground_net is not None and self.ground_z_m is not None:
+            ground = self.ground_bins(image_from_lidar, mean.shape[-2:], self.ground_z_m)
+            views = views + self.ground_net(ground.flatten(0, 1).to(views.dtype))
         present = present_rows(camera_mask) if self.training else None
         out = placed(self.depth_net(views if present is None else views[present]), present, len(views))
         return out.unflatten(0, mean.shape[:2])
+
+    @torch.no_grad()
+    @without_autocast
+    def ground_bins(self, image_from_lidar: Tensor, size: Sequence[int], ground_z_m: float) -> Tensor:
+        """Where the ray through each feature cell's centre meets the ground at `ground_z_m` of the LiDAR frame,
+        [B,N,D,h,w] float32: shares of the two depth bins whose centres enclose it, which add up to one; zeros where it
+        meets none within the bins."""
+        # z = (u, v, 1) . row d + offset along the ray.
+        to_z = invert_affine(image_from_lidar.double())[..., 2, :].float()
+        height, width = size
+        u, v = pixel_centres((height, width), self.stride, image_from_lidar.device).unbind(-1)
+        row = to_z[..., :3, None, None]
+        slope = row[..., 0, :, :] * u + row[..., 1, :, :] * v + row[..., 2, :, :]  # [B,N,h,w]
+        depth = (ground_z_m - to_z[..., 3, None, None]) / slope
+        place = ((depth - self.near_m) / self.step_m - 0.5)[:, :, None]
+        bins = torch.arange(self.depth_bins, device=place.device)[:, None, None]
+        return (1 - (place - bins).abs()).clamp(min=0).nan_to_num(0.0)
 
     @torch.no_grad()
     @without_autocast

@@ -42,7 +42,12 @@ class SemanticHead(nn.Module):
         logits [B,N,classes+1,h,w]; labels [B,N,h,w] int64 as `cell_labels` gives them; camera_mask [B,N] bool.
         """
         known = (labels >= 0) & camera_mask[:, :, None, None]
-        weight = torch.where(labels == self.classes, self.background_weight, 1.0) * known
+        # A bus fills a hundred times the cells of a cone: each class counts by the root of its number.
+        count = torch.zeros(self.classes + 1, device=labels.device)
+        count = count.index_add(0, labels.clamp(min=0).flatten(), known.flatten().float())
+        of_class = count.clamp(min=1).rsqrt()
+        of_class[-1] *= self.background_weight
+        weight = of_class[labels.clamp(min=0)] * known
         losses = F.cross_entropy(logits.float().flatten(0, 1), labels.clamp(min=0).flatten(0, 1), reduction="none")
         return (losses * weight.flatten(0, 1)).sum() / object_count(weight.sum(), losses.device)
 

@@ -137,3 +137,27 @@ def test_depth_targets_are_the_lidars_then_the_boxes() -> None:
     face = torch.tensor([[[[9.5, 9.5, torch.inf, 0.5, 16.999]]]])
     assert lift.depth_targets(measured, face).tolist() == [[[[3, 8, -1, -1, 15]]]]
     assert (lift.depth_targets(measured, torch.full_like(face, 17.0)) == measured.bin).all()
+
+
+def test_the_ground_is_where_the_rays_of_its_points_say() -> None:
+    lift = ScaleAwareLift(4, 6, GRID, (1.0, 17.0), 16)
+    matrix = forward_camera()
+    bins = lift.ground_bins(matrix[None, None], (4, 8), -1.5)[0, 0]
+    # Of the rows' centres, 3.5 and 11.5 px look up, 19.5 and 27.5 px down: to 40 px * 1.5 m / (v - 16 px).
+    assert not bins[:, :2].any()
+    for row, depth in ((2, 60.0 / 3.5), (3, 60.0 / 11.5)):
+        place = depth - 1.5  # in bins of 1 m, the first centre at 1.5 m
+        expected = torch.zeros(16)
+        for bin in range(16):
+            expected[bin] = max(0.0, 1.0 - abs(place - bin))
+        assert torch.allclose(bins[:, row], expected[:, None].expand(16, 8), atol=1e-5)
+    # A point of the ground, through the matrix to its pixel, is as deep as its cell says.
+    u, v, depth, _ = (matrix @ torch.tensor([2.0, 60.0 / 11.5, -1.5, 1.0])).tolist()
+    shares = bins[:, int((v / depth + 0.5) // 8), int((u / depth + 0.5) // 8)]
+    assert torch.isclose((shares * lift.depths_m).sum(), torch.tensor(depth), atol=1e-4)
+
+
+def test_no_ray_along_the_ground_spoils_the_depths() -> None:
+    lift = ScaleAwareLift(4, 6, GRID, (1.0, 17.0), 16)
+    level = forward_camera(height=39)  # its middle is the centre of the third row of cells: a horizontal ray
+    assert torch.isfinite(lift.ground_bins(level[None, None], (5, 8), 0.0)).all()  # the camera's own height

@@ -39,6 +39,15 @@ def test_loss_equals_the_formula_and_ignores_unknown_cells_and_missing_cameras()
     assert head.loss(logits, labels - 9, torch.ones(1, 2, dtype=torch.bool)) == 0
 
 
+def test_a_class_counts_by_the_root_of_its_cells() -> None:
+    head = SemanticHead(3, 2, background_weight=0.25)
+    logits = torch.randn(1, 1, 3, 1, 5)
+    loss = head.loss(logits, torch.tensor([[[[0, 0, 0, 0, 1]]]]), torch.ones(1, 1, dtype=torch.bool))
+    nll = -logits[0, 0].log_softmax(0)[:, 0]
+    expected = (0.5 * nll[0, :4].sum() + nll[1, 4]) / (0.5 * 4 + 1)
+    assert torch.isclose(loss, expected)
+
+
 def test_painted_channels_arrive_where_the_depth_says() -> None:
     lift = ScaleAwareLift(4, 6, GRID, (1.0, 17.0), 16).eval()
     painted = torch.rand(1, 1, 2, 4, 8)
