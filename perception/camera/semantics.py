@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from perception.camera.lift import MeasuredCells
-from perception.head.object_count import object_count
+from perception.head.object_count import mean_over_processes, object_count
 from perception.ops.points_in_boxes import points_in_boxes
 
 
@@ -42,10 +42,10 @@ class SemanticHead(nn.Module):
         logits [B,N,classes+1,h,w]; labels [B,N,h,w] int64 as `cell_labels` gives them; camera_mask [B,N] bool.
         """
         known = (labels >= 0) & camera_mask[:, :, None, None]
-        # A bus fills a hundred times the cells of a cone: each class counts by the root of its number.
-        count = torch.zeros(self.classes + 1, device=labels.device)
-        count = count.index_add(0, labels.clamp(min=0).flatten(), known.flatten().float())
-        of_class = count.clamp(min=1).rsqrt()
+        # A bus fills a hundred times the cells of a cone: each class counts by the root of its cells in all processes.
+        cells = torch.zeros(self.classes + 1, device=labels.device)
+        cells = cells.index_add(0, labels.clamp(min=0).flatten(), known.flatten().float())
+        of_class = mean_over_processes(cells).clamp(min=1e-6).rsqrt()  # what no process sees weighs nothing anyway
         of_class[-1] *= self.background_weight
         weight = of_class[labels.clamp(min=0)] * known
         losses = F.cross_entropy(logits.float().flatten(0, 1), labels.clamp(min=0).flatten(0, 1), reduction="none")

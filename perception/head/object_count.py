@@ -19,11 +19,16 @@ def object_count(count: int | Tensor, device: torch.device) -> Tensor:
     more the fewer others share its process; so, the result is that of one process with all samples (as DETR's
     num_boxes, Carion et al., ECCV 2020). Every process has to come by here equally often in a step.
     """
-    total = torch.as_tensor(count, dtype=torch.float32, device=device).clone()
+    return mean_over_processes(torch.as_tensor(count, dtype=torch.float32, device=device)).clamp(min=1)
+
+
+def mean_over_processes(values: Tensor) -> Tensor:
+    """Mean of float32 values over the processes of a distributed run, to which each has to come equally often."""
+    values = values.clone()
     if distributed.is_available() and distributed.is_initialized() and not _ALONE.get():
-        distributed.all_reduce(total)
-        total /= distributed.get_world_size()
-    return total.clamp(min=1)
+        distributed.all_reduce(values)
+        values /= distributed.get_world_size()
+    return values
 
 
 @contextmanager

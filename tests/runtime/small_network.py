@@ -64,6 +64,9 @@ def export_small_network(folder: Path, target: Literal["aoti", "onnx"] = "aoti")
         # Features that neither grow nor vanish from layer to layer; scores and boxes differ from place to place.
         if isinstance(module, torch.nn.Conv2d) and not any(module is conv for conv in head.boxes):
             torch.nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+    for box in head.boxes:
+        # Sizes of metres: what is compared is to a millimetre, and features are about 20.
+        torch.nn.init.normal_(box.weight, std=0.005)
     for heatmap in head.heatmaps:
         # The last candidates score below what is counted, so that rounding does not decide which boxes there are.
         torch.nn.init.normal_(heatmap.weight, std=0.03)
