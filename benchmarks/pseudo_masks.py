@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from perception.camera.pseudo_masks import CostWeights, Targets, mask_iou, pseudo_masks, step_costs
+from perception.camera.pseudo_masks import CostWeights, Targets, class_costs, mask_iou, pseudo_masks, step_costs
 from perception.panoptic.dataset import PanopticDataset
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -23,6 +23,7 @@ VARIANTS = {
     "distance alone": CostWeights(0.0, 0.0, 0.0),
     "colour": CostWeights(0.0, 1.0, 0.0),
     "colour, times 4": CostWeights(0.0, 4.0, 0.0),
+    "true semantics in steps": CostWeights(1.0, 0.0, 0.0, class_likelihood=0.0),
     "true semantics": CostWeights(1.0, 0.0, 0.0),
     "true semantics and colour": CostWeights(1.0, 1.0, 0.0),
 }
@@ -41,7 +42,8 @@ def mean_ious(data: PanopticDataset, images: int) -> dict[str, float]:
         semantic = 8.0 * F.one_hot(labels, classes + 1).permute(2, 0, 1)[None]
         embedding = torch.zeros(1, 1, *truth.map.shape)
         for name, weights in VARIANTS.items():
-            (masks,) = pseudo_masks(step_costs(semantic, colour, embedding, weights), [sample.points])
+            costs = step_costs(semantic, colour, embedding, weights)
+            (masks,) = pseudo_masks(costs, [sample.points], class_costs(semantic, weights))
             found[name].append(mask_iou(masks, truth)[: len(masks.labels)].numpy())
     return {name: 100 * float(np.concatenate(values).mean()) for name, values in found.items()}
 
