@@ -166,6 +166,14 @@ def test_loss_reaches_every_weight(network: PanopticNetwork) -> None:
         criterion(network(images), images, points, truth, from_truth=True)
 
 
+def test_losses_are_float32_under_autocast(network: PanopticNetwork) -> None:
+    images = torch.randint(0, 255, (1, 3, 32, 64), dtype=torch.uint8)
+    points = [torch.tensor([[1, 2, 0, 0], [6, 8, 2, 1], [2, 12, 3, 2]])]
+    with torch.autocast("cpu", torch.bfloat16):
+        losses = PanopticLoss(hungarian)(network(images), images, points, [None])
+    assert {loss.dtype for loss in losses.values()} == {torch.float32}
+
+
 def test_learns_one_image(network: PanopticNetwork) -> None:
     """Two flat halves and a box: from three points the network finds the three masks."""
     torch.manual_seed(0)
