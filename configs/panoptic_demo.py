@@ -38,7 +38,7 @@ model = dict(
         neck=dict(type=TridentNeck, in_channels=(32, 64), channels=48),
         head=dict(type=PanopticHead, in_channels=48, things=10, stuff=3, channels=48),
     ),
-    loss=dict(type=PanopticLoss, matcher=hungarian, costs=dict(type=CostWeights), warm_up_steps=60),
+    loss=dict(type=PanopticLoss, matcher=hungarian, costs=dict(type=CostWeights), warm_up_steps=200),
     supervision="points",
 )
 dataset = dict(type=PanopticDataset, data_root=data_root, size_hw=image_hw)
@@ -47,7 +47,7 @@ train_dataloader = dict(
     num_workers=0,
     sampler=dict(type=DefaultSampler, shuffle=True),
     collate_fn=dict(type=pseudo_collate),
-    dataset=dict(**dataset, ann_file=f"{data_root}/panoptic_train.json", points=1, flip=True),
+    dataset=dict(**dataset, ann_file=f"{data_root}/panoptic_train.json", points=1, flip=True, keep=True),
 )
 test_dataloader = dict(
     batch_size=4,
@@ -64,7 +64,9 @@ epochs = 12
 train_cfg = dict(type=EpochBasedTrainLoop, max_epochs=epochs)
 test_cfg = dict(type=TestLoop)
 optim_wrapper = dict(
-    type=OptimWrapper, optimizer=dict(type=AdamW, lr=2e-3, weight_decay=0.01), clip_grad=dict(max_norm=5.0)
+    type=OptimWrapper,
+    optimizer=dict(type=AdamW, lr=2e-3, weight_decay=0.01, fused=True),
+    clip_grad=dict(max_norm=5.0),
 )
 param_scheduler = [
     dict(

@@ -13,7 +13,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from perception.camera.panoptic_head import PanopticOutput
-from perception.camera.pseudo_masks import CostWeights, Targets, mask_iou, neighbour_pairs, pseudo_masks, step_costs
+from perception.camera.pseudo_masks import (
+    CostWeights,
+    Targets,
+    class_costs,
+    known_classes,
+    mask_iou,
+    neighbour_pairs,
+    pseudo_masks,
+    step_costs,
+)
 
 Matcher = Callable[[Tensor], tuple[Tensor, Tensor]]
 
@@ -67,6 +76,18 @@ class PanopticLoss(nn.Module):
             truth: of every image at the maps' size, its targets numbered as the points'; or None.
             from_truth: learn from the truth in place of the points (full supervision).
         """
+        # In float32: sums over a map's pixels are too long for bfloat16, and shapes change with the number of targets.
+        with torch.autocast(images.device.type, enabled=False):
+            return self._losses(output, images, points, truth, from_truth)
+
+    def _losses(
+        self,
+        output: PanopticOutput,
+        images: Tensor,
+        points: list[Tensor],
+        truth: list[Targets | None],
+        from_truth: bool,
+    ) -> dict[str, Tensor]:
         map_hw = (output.semantic.shape[-2], output.semantic.shape[-1])
         colour = F.adaptive_avg_pool2d(images.float(), map_hw) / 255
         losses: dict[str, Tensor] = {}
@@ -77,10 +98,11 @@ class PanopticLoss(nn.Module):
             share = 1.0
             losses["loss_semantic"] = _dense_loss(output.semantic, targets)
         else:
-            costs = step_costs(output.semantic.detach(), colour, output.embedding.detach(), self.costs)
-            targets = pseudo_masks(costs, points)
+            semantic = known_classes(output.semantic.detach(), points)
+            costs = step_costs(semantic, colour, output.embedding.detach(), self.costs)
+            targets = pseudo_masks(costs, points, class_costs(semantic, self.costs))
             share = min(1.0, (int(self.steps) + 1) / max(self.warm_up_steps, 1))
-            losses["loss_semantic"] = point_loss(output.semantic, points)
+            losses["loss_semantic"] = point_loss(output.semantic, points, output.classes.shape[-1] - 1)
             losses["loss_prior"] = self.prior_weight * colour_prior(output.semantic, colour, self.colour_similarity)
             overlaps = [mask_iou(a, b) for a, b in zip(targets, truth, strict=True) if b is not None]
             if overlaps:
@@ -95,9 +117,9 @@ class PanopticLoss(nn.Module):
         """Class and mask losses, summed over the predictions of every layer; zero without a single target."""
         things = output.classes.shape[-1] - 1
         queries = output.classes.shape[2]
-        total = output.masks.sum() * 0.0
+        total = output.masks.float().sum() * 0.0
         losses = {"loss_class": total, "loss_mask": total, "loss_dice": total}
-        weight = output.classes.new_ones(things + 1)
+        weight = output.classes.new_ones(things + 1, dtype=torch.float32)
         weight[-1] = NO_OBJECT_WEIGHT
         for masks, classes in zip(output.masks.float(), output.classes.float(), strict=True):
             wanted_class = torch.full(classes.shape[:2], things, device=classes.device)
@@ -162,11 +184,17 @@ def _dense_loss(semantic: Tensor, targets: list[Targets]) -> Tensor:
     return total / (wanted != unknown).sum().clamp(min=1)
 
 
-def point_loss(semantic: Tensor, points: list[Tensor]) -> Tensor:
-    """Partial cross-entropy: over the labelled points alone; zero without a point. Points as in `pseudo_masks`."""
+def point_loss(semantic: Tensor, points: list[Tensor], things: int) -> Tensor:
+    """Partial cross-entropy: over the labelled points alone; zero without a point. Points as in `pseudo_masks`.
+
+    Points of things and of stuff weigh as much in sum: by their number things would fill the picture, which is mostly
+    stuff.
+    """
     logits = torch.cat([s[:, p[:, 0], p[:, 1]].t() for s, p in zip(semantic.float(), points, strict=True)])
     labels = torch.cat([p[:, 2] for p in points])
-    return F.cross_entropy(logits, labels, reduction="sum") / max(len(labels), 1)
+    each = F.cross_entropy(logits, labels, reduction="none")
+    parts = [each[kind] for kind in (labels < things, labels >= things) if kind.any()]
+    return torch.stack([part.mean() for part in parts]).mean() if parts else logits.sum()
 
 
 def colour_prior(semantic: Tensor, colour: Tensor, least_similarity: float) -> Tensor:

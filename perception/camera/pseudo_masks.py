@@ -3,7 +3,8 @@
 Fan, Zhang, Tan, "Pointly-Supervised Panoptic Segmentation" (ECCV 2022, arXiv 2210.13950), section 3: a step
 between neighbouring pixels costs what they differ in semantics, in the image's low-level boundaries, and in the learned
 embedding. Here the three differences of a step are added, with a small cost of its length, so that even ground is
-shared by distance.
+shared by distance. As in the authors' code, how unlikely the point's class is at the pixel counts, too: what
+stands in between cannot keep ground from the point of the other side.
 """
 
 from __future__ import annotations
@@ -20,12 +21,16 @@ from perception.ops.least_cost_paths import EDGES, least_cost_paths
 
 @dataclass(frozen=True)
 class CostWeights:
-    """Weights of a step's three terms, each in 0..1 before; zero switches one off. `length` is per pixel gone."""
+    """Weights of a step's three terms, each in 0..1 before; zero switches one off. `length` is per pixel gone.
+
+    `class_likelihood` weighs -log of the class's probability at a path's end; it belongs to the semantic term.
+    """
 
     semantic: float = 1.0
     boundary: float = 1.0
     embedding: float = 1.0
     length: float = 0.02
+    class_likelihood: float = 0.5
 
 
 class Targets(NamedTuple):
@@ -74,25 +79,55 @@ def step_costs(semantic: Tensor, colour: Tensor, embedding: Tensor, weights: Cos
     return cost
 
 
+def class_costs(semantic: Tensor, weights: CostWeights) -> Tensor:
+    """Costs [M,classes,h,w] of a pixel to be of a class, of logits of that shape; zero without the semantic term."""
+    weight = weights.class_likelihood if weights.semantic > 0 else 0.0
+    return -weight * semantic.float().log_softmax(dim=1)
+
+
+def known_classes(semantic: Tensor, points: list[Tensor]) -> Tensor:
+    """The logits [M,classes,h,w] without the classes that no point of the image has: all its targets are labelled."""
+    known = torch.zeros(semantic.shape[:2], dtype=torch.bool, device=semantic.device)
+    for image, own in zip(known, points, strict=True):
+        image[own[:, 2]] = True
+    absent = ~known & known.any(dim=1, keepdim=True)
+    return semantic.masked_fill(absent[..., None, None], -1e4)
+
+
 @torch.no_grad()
-def pseudo_masks(costs: Tensor, points: list[Tensor]) -> list[Targets]:
+def pseudo_masks(costs: Tensor, points: list[Tensor], of_class: Tensor | None = None) -> list[Targets]:
     """Targets of every image from its points.
 
     Args:
         costs: [M,4,h,w] of `step_costs`.
         points: one [P,4] int64 per image: row, column (of the map), class, target. All points of a target have its
             class; targets are numbered from 0 without a gap. An image without points has no targets.
+        of_class: [M,classes,h,w] of `class_costs`; None: no pixel prefers a class.
     """
-    rows = [F.pad(p[:, :2], (1, 0), value=image) for image, p in enumerate(points)]
-    _, nearest = least_cost_paths(costs, torch.cat(rows))
-    out, first = [], 0
-    for near, own in zip(nearest, points, strict=True):
+    # One search per image and class: within a class its nearest point wins, among classes the least sum.
+    kinds, searched, sources, searches = [], [], [], 0
+    for image, own in enumerate(points):
+        kind, place = own[:, 2].unique(return_inverse=True)
+        kinds.append(kind)
+        searched.append(own.new_full((len(kind),), image))
+        sources.append(torch.cat((searches + place[:, None], own[:, :2]), dim=1))
+        searches += len(kind)
+    distance, nearest = least_cost_paths(costs[torch.cat(searched)], torch.cat(sources))
+    out, search, point = [], 0, 0
+    for image, (own, kind) in enumerate(zip(points, kinds, strict=True)):
         count = int(own[:, 3].max()) + 1 if len(own) else 0
         labels = own.new_zeros(count)
         labels[own[:, 3]] = own[:, 2]
-        target = torch.cat((own[:, 3], own.new_tensor([-1])))  # the last for what no point reaches
-        out.append(Targets(labels, target[torch.where(near < 0, len(own), near.long() - first)]))
-        first += len(own)
+        index = own.new_full(costs.shape[-2:], -1)
+        if count:
+            total, near = (values[search : search + len(kind)] for values in (distance, nearest))
+            if of_class is not None:
+                total = total + of_class[image, kind]
+            least, winner = total.min(dim=0)
+            near = near.gather(0, winner[None])[0].long()
+            index = torch.where(least.isfinite(), own[(near - point).clamp(min=0), 3], -1)
+        out.append(Targets(labels, index))
+        search, point = search + len(kind), point + len(own)
     return out
 
 

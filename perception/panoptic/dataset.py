@@ -72,11 +72,13 @@ class PanopticDataset(Dataset):
         ann_file: COCO-panoptic file; its categories' order, things first, is that of the classes.
         data_root: folder that its images' names are relative to.
         size_hw: the network's image, multiples of 16.
-        points: points per target, drawn from the truth once for all epochs; or a point label file's path.
+        points: points per target, drawn once for all epochs from what the network's image shows of the truth; or a
+            point label file's path.
         crop_y: 0 keeps the top of the image, 1 the bottom.
         flip: mirror half of the images.
         test_mode: keep all images, mirror none.
         seed: of the points.
+        keep: hold every sample in memory once it is read, for small data sets.
 
     Raises FileNotFoundError or ValueError that names the file: what is missing, an unknown category, a point outside
     its image, an image that the other file does not have.
@@ -92,6 +94,7 @@ class PanopticDataset(Dataset):
         flip: bool = False,
         test_mode: bool = False,
         seed: int = 0,
+        keep: bool = False,
     ) -> None:
         content = read_json(ann_file)
         rows = sorted(content["categories"], key=lambda row: -row["isthing"])
@@ -117,6 +120,8 @@ class PanopticDataset(Dataset):
             for segment in segments["segments_info"]:
                 self._class(segment["category_id"], f"{ann_file}: segment {segment['id']} of {image['file_name']}")
             self.images.append({**image, "png": segments["file_name"], "segments": segments["segments_info"]})
+        self.keep = keep
+        self._kept: dict[tuple[int, bool], dict[str, Any]] = {}
         self.skipped = 0
         self.conflicts = 0
         if not test_mode and self._labelled:
@@ -132,9 +137,17 @@ class PanopticDataset(Dataset):
         return len(self.images)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        row = self.images[index]
+        flip = self.flip and bool(torch.rand(()) < 0.5)
+        if (index, flip) in self._kept:
+            return self._kept[index, flip]
+        sample = self._read(self.images[index], flip)
+        if self.keep:
+            self._kept[index, flip] = sample
+        return sample
+
+    def _read(self, row: dict[str, Any], flip: bool) -> dict[str, Any]:
         image, _ = read_image(self.data_root / row["file_name"])
-        view = self._view(row, self.flip and bool(torch.rand(()) < 0.5))
+        view = self._view(row, flip)
         if image.shape[:2] != view.recorded_hw:
             raise ValueError(
                 f"{self.data_root / row['file_name']} is {image.shape[1]} x {image.shape[0]}, "
@@ -159,7 +172,7 @@ class PanopticDataset(Dataset):
         if self._labelled:
             listed = self._labelled[row["id"]]
         else:
-            listed = [(self.class_of[s["category_id"]], self._drawn(row, s, segment)) for s in row["segments"]]
+            listed = [(self.class_of[s["category_id"]], self._drawn(row, s, segment, view)) for s in row["segments"]]
         points: list[tuple[int, int, int, int]] = []
         order: list[int] = []
         taken: set[tuple[int, int]] = set()
@@ -195,16 +208,17 @@ class PanopticDataset(Dataset):
         inside = ((moved >= 0) & (moved < view.size_hw[::-1])).all(axis=1)
         return inside, moved[inside] // STRIDE
 
-    def _drawn(self, row: dict[str, Any], entry: dict[str, Any], segment: np.ndarray) -> np.ndarray:
-        """Recorded pixels [P,2] x y of a true segment, the same at every call."""
+    def _drawn(self, row: dict[str, Any], entry: dict[str, Any], segment: np.ndarray, view: View) -> np.ndarray:
+        """Recorded pixels [P,2] x y of what the network's image shows of a true segment, the same at every call."""
         assert isinstance(self.points, int)
         x, y, width, height = entry["bbox"]
         own = np.argwhere(segment[y : y + height, x : x + width] == entry["id"])
         if not len(own):
             raise ValueError(f"{self.ann_file}: segment {entry['id']} of {row['file_name']} is not in its PNG's box")
+        xy = own[:, ::-1] + [x, y]
+        xy = xy[self._cells(view, xy)[0]]
         rng = np.random.default_rng([self.seed, row["id"], entry["id"]])
-        chosen = own[rng.permutation(len(own))[: self.points]]
-        return chosen[:, ::-1] + [x, y]
+        return xy[rng.permutation(len(xy))[: self.points]]
 
     def _class(self, category: int, where: str) -> int:
         if category not in self.class_of:

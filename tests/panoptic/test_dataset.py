@@ -30,8 +30,7 @@ def test_random_points_lie_on_their_target_and_stay(truth_file: Path, points: in
     for index, targets in enumerate((3, 4, 2)):
         sample = data[index]["data_samples"]
         assert len(sample.labels) == targets
-        # A single point may lie in the rows that are cut off, and its target has none then.
-        assert sample.points[:, 3].max() + 1 == targets or points == 1
+        assert sample.points[:, 3].max() + 1 == targets
         # At most: two of a target may fall into one cell of the map.
         assert torch.bincount(sample.points[:, 3]).max() <= points
         assert torch.equal(sample.labels[sample.points[:, 3]], sample.points[:, 2])
@@ -42,6 +41,27 @@ def test_random_points_lie_on_their_target_and_stay(truth_file: Path, points: in
     assert not torch.equal(
         dataset(truth_file, seed=1)[1]["data_samples"].points, dataset(truth_file)[1]["data_samples"].points
     )
+
+
+def test_points_are_drawn_from_what_is_cut_out(truth_file: Path) -> None:
+    """Of the sky's 36 rows the network sees the lower 16, of the ground's as many."""
+    for seed in range(8):
+        points = dataset(truth_file, size_hw=(16, 64), crop_y=0.5, seed=seed)[2]["data_samples"].points
+        assert points[:, 2].tolist() == [10, 12]
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_kept_samples_are_read_once(truth_file: Path, keep: bool) -> None:
+    data = dataset(truth_file, keep=keep, flip=True)
+    first = [data[0]["inputs"] for _ in range(12)]  # both ways round
+    for path in truth_file.parent.glob("*.png"):
+        path.unlink()
+    if not keep:
+        with pytest.raises(FileNotFoundError):
+            data[0]
+        return
+    assert {id(data[0]["inputs"]) for _ in range(12)} <= {id(image) for image in first}
+    assert len(data._kept) == 2 and torch.equal(data._kept[0, True]["inputs"].flip(-1), data._kept[0, False]["inputs"])
 
 
 def test_view_moves_points_as_it_moves_pixels() -> None:

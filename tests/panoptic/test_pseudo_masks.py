@@ -11,7 +11,16 @@ from perception.camera.neck import TridentNeck
 from perception.camera.panoptic import PanopticNetwork
 from perception.camera.panoptic_head import PanopticHead, PanopticOutput, merge_masks
 from perception.camera.panoptic_loss import PanopticLoss, colour_prior, contrast, point_loss
-from perception.camera.pseudo_masks import CostWeights, Targets, mask_iou, neighbour_pairs, pseudo_masks, step_costs
+from perception.camera.pseudo_masks import (
+    CostWeights,
+    Targets,
+    class_costs,
+    known_classes,
+    mask_iou,
+    neighbour_pairs,
+    pseudo_masks,
+    step_costs,
+)
 from perception.camera.trident import TridentResNet
 from perception.engine.matching import hungarian
 from perception.ops.least_cost_paths import EDGES
@@ -82,6 +91,28 @@ def test_pseudo_masks_of_true_semantics_are_the_connected_regions() -> None:
     assert mask_iou(found, Targets(found.labels, torch.from_numpy(regions))).tolist() == [1.0] * targets
 
 
+def test_likely_classes_join_what_an_object_cuts_apart() -> None:
+    """A car stands across the road: the road's far side is nearer to the car's point, but it looks like the road."""
+    car = torch.zeros(1, 4, 30, dtype=torch.bool)
+    car[..., 10:14] = True
+    semantic = 6 * torch.stack((car, ~car, torch.zeros_like(car)), dim=1).float()
+    points = [torch.tensor([[2, 2, 1, 0], [2, 12, 0, 1]])]
+    for likelihood, whole in ((0.0, False), (1.0, True)):
+        weights = CostWeights(boundary=0.0, embedding=0.0, class_likelihood=likelihood)
+        costs = step_costs(semantic, torch.zeros(1, 3, 4, 30), torch.zeros(1, 2, 4, 30), weights)
+        (found,) = pseudo_masks(costs, points, class_costs(semantic, weights))
+        assert torch.equal(found.map == 1, car[0]) == whole
+        assert found.labels.tolist() == [1, 0]
+    assert class_costs(semantic, CostWeights(semantic=0.0)).count_nonzero() == 0
+
+
+def test_classes_without_a_point_are_not_in_the_image() -> None:
+    semantic = torch.randn(2, 4, 3, 5)
+    known = known_classes(semantic, [torch.tensor([[0, 0, 3, 0], [1, 1, 1, 1]]), torch.zeros(0, 4, dtype=torch.long)])
+    assert torch.equal(known[0, [1, 3]], semantic[0, [1, 3]]) and (known[0, [0, 2]] == -1e4).all()
+    assert torch.equal(known[1], semantic[1])
+
+
 def test_mask_iou() -> None:
     found = Targets(torch.tensor([0, 1]), torch.tensor([[0, 0, 1, 1]]))
     truth = Targets(torch.tensor([0, 1]), torch.tensor([[0, 1, 1, -1]]))
@@ -90,10 +121,11 @@ def test_mask_iou() -> None:
 
 def test_losses_by_hand() -> None:
     semantic = torch.randn(1, 3, 4, 5)
-    points = [torch.tensor([[1, 2, 0, 0], [3, 4, 2, 1]])]
-    expected = -(semantic.log_softmax(1)[0, 0, 1, 2] + semantic.log_softmax(1)[0, 2, 3, 4]) / 2
-    assert point_loss(semantic, points) == pytest.approx(float(expected), rel=1e-5)
-    assert point_loss(semantic, [points[0][:0]]) == 0.0
+    points = [torch.tensor([[1, 2, 0, 0], [0, 0, 1, 1], [3, 4, 2, 2]])]
+    thing, other, stuff = (-semantic.log_softmax(1)[0, k, y, x] for y, x, k, _ in points[0].tolist())
+    assert point_loss(semantic, points, things=2) == pytest.approx(float((thing + other) / 4 + stuff / 2), rel=1e-5)
+    assert point_loss(semantic, [points[0][:2]], things=2) == pytest.approx(float(thing + other) / 2, rel=1e-5)
+    assert point_loss(semantic, [points[0][:0]], things=2) == 0.0
     # Unlike colours have no prior; alike ones are judged by how sure the neighbours are to be of one class.
     colour = torch.zeros(1, 3, 1, 2)
     sure = torch.tensor([[[[9.0, 9.0]], [[-9.0, -9.0]]]])
@@ -132,6 +164,14 @@ def test_loss_reaches_every_weight(network: PanopticNetwork) -> None:
     assert not without
     with pytest.raises(ValueError, match="true masks of every image"):
         criterion(network(images), images, points, truth, from_truth=True)
+
+
+def test_losses_are_float32_under_autocast(network: PanopticNetwork) -> None:
+    images = torch.randint(0, 255, (1, 3, 32, 64), dtype=torch.uint8)
+    points = [torch.tensor([[1, 2, 0, 0], [6, 8, 2, 1], [2, 12, 3, 2]])]
+    with torch.autocast("cpu", torch.bfloat16):
+        losses = PanopticLoss(hungarian)(network(images), images, points, [None])
+    assert {loss.dtype for loss in losses.values()} == {torch.float32}
 
 
 def test_learns_one_image(network: PanopticNetwork) -> None:
