@@ -19,12 +19,14 @@ def compare(
     floor_ms: float,
     repeats: int = 20,
     device: str = "cpu",
+    clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, object]:
     """Median times of `ours` and `other`, run in turn so that a noisy moment hits both; printed as a line of JSON.
 
     Args:
         floor_ms: what the hardware cannot go below for this work (bytes over bandwidth, or operations over rate).
         device: where the functions run; "cuda" waits for the device around each run.
+        clock: seconds; time.process_time is the processor's, of all threads, which others on the machine hardly change.
 
     Returns:
         The printed line: name, ours_ms, other, other_ms, ratio (other over ours), floor_ms, threads, device.
@@ -32,7 +34,7 @@ def compare(
     for warm in (ours, other):
         seconds(warm, device)
         seconds(warm, device)
-    times = [(seconds(ours, device), seconds(other, device)) for _ in range(repeats)]
+    times = [(seconds(ours, device, clock), seconds(other, device, clock)) for _ in range(repeats)]
     ours_ms, other_ms = (1e3 * statistics.median(column) for column in zip(*times, strict=True))
     line = {
         "name": name,
@@ -48,21 +50,26 @@ def compare(
     return line
 
 
-def seconds(work: Callable[[], object], device: str = "cpu") -> float:
-    """Wall time of one call (s)."""
+def seconds(work: Callable[[], object], device: str = "cpu", clock: Callable[[], float] = time.perf_counter) -> float:
+    """Time of one call (s), the wall's or another clock's."""
     if device != "cpu":
         torch.cuda.synchronize(device)
-    start = time.perf_counter()
+    start = clock()
     work()
     if device != "cpu":
         torch.cuda.synchronize(device)
-    return time.perf_counter() - start
+    return clock() - start
 
 
-def median_ms(work: Callable[[], object], repeats: int = 20, device: str = "cpu") -> float:
-    """Median wall time of a call (ms), after one to warm up."""
+def median_ms(
+    work: Callable[[], object],
+    repeats: int = 20,
+    device: str = "cpu",
+    clock: Callable[[], float] = time.perf_counter,
+) -> float:
+    """Median time of a call (ms), the wall's or another clock's, after one to warm up."""
     work()
-    return 1e3 * statistics.median(seconds(work, device) for _ in range(repeats))
+    return 1e3 * statistics.median(seconds(work, device, clock) for _ in range(repeats))
 
 
 def copy_bandwidth(device: str = "cpu", size_bytes: int = 1 << 28) -> float:
@@ -72,7 +79,9 @@ def copy_bandwidth(device: str = "cpu", size_bytes: int = 1 << 28) -> float:
     return 2 * size_bytes / (median_ms(lambda: target.copy_(source), repeats=7, device=device) * 1e-3)
 
 
-def compute_rate(device: str = "cpu", dtype: torch.dtype = torch.float32) -> float:
+def compute_rate(
+    device: str = "cpu", dtype: torch.dtype = torch.float32, clock: Callable[[], float] = time.perf_counter
+) -> float:
     """Operations per second of a large matrix product or a large convolution, whichever is faster: the floor of work
     that is mostly products. They come from different libraries; on an AMD processor torch's product has less than half
     of its convolution's rate."""
@@ -81,8 +90,8 @@ def compute_rate(device: str = "cpu", dtype: torch.dtype = torch.float32) -> flo
     shapes = (1, channels, size, size), (channels, channels, 3, 3)
     x, weight = (torch.randn(s, device=device).to(dtype, memory_format=torch.channels_last) for s in shapes)
     with torch.no_grad():
-        product_ms = median_ms(lambda: a @ b, repeats=5, device=device)
-        convolution_ms = median_ms(lambda: F.conv2d(x, weight, padding=1), repeats=5, device=device)
+        product_ms = median_ms(lambda: a @ b, repeats=5, device=device, clock=clock)
+        convolution_ms = median_ms(lambda: F.conv2d(x, weight, padding=1), repeats=5, device=device, clock=clock)
     return 1e3 * max(2 * side**3 / product_ms, 2 * weight.numel() * size**2 / convolution_ms)
 
 

@@ -41,7 +41,7 @@ channels = 128  # of conv4
 
 model = dict(
     type=TridentDetector,
-    # sqrt(width * height), px of the recorded 800 x 450: two thirds of the objects, half of them, and a third.
+    # sqrt(width * height), px of the recorded 704 x 396: three quarters of the objects, half of them, and a quarter.
     valid_ranges=((0, 80), (30, 140), (80, float("inf"))),
     data_preprocessor=dict(
         type=DetDataPreprocessor, mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], bgr_to_rgb=True,
