@@ -18,7 +18,6 @@ from mmdet.models.task_modules.prior_generators import AnchorGenerator
 from mmdet.models.task_modules.samplers import RandomSampler
 from mmengine.config import read_base
 from mmengine.dataset import DefaultSampler, pseudo_collate
-from mmengine.optim import OptimWrapper
 from mmengine.runner import EpochBasedTrainLoop, TestLoop
 from torch.optim import AdamW
 
@@ -31,6 +30,7 @@ from perception.detection2d import (
     TridentBackbone,
     TridentDetector,
 )
+from perception.engine.amp import Bfloat16OptimWrapper
 from perception.engine.schedule import ResumableOneCycleLR
 
 with read_base():
@@ -105,7 +105,7 @@ model = dict(
 )  # fmt: skip
 
 load = dict(type=LoadImageFromFile)
-resize = dict(type=Resize, scale=(320, 180), keep_ratio=True)
+resize = dict(type=Resize, scale=(512, 288), keep_ratio=True)
 train_pipeline = [
     load,
     dict(type=LoadAnnotations, with_bbox=True),
@@ -141,7 +141,7 @@ epochs = 2
 train_cfg = dict(type=EpochBasedTrainLoop, max_epochs=epochs)
 test_cfg = dict(type=TestLoop)
 optim_wrapper = dict(
-    type=OptimWrapper, optimizer=dict(type=AdamW, lr=2e-3, weight_decay=0.01), clip_grad=dict(max_norm=10.0)
+    type=Bfloat16OptimWrapper, optimizer=dict(type=AdamW, lr=2e-3, weight_decay=0.01), clip_grad=dict(max_norm=10.0)
 )
 param_scheduler = [
     dict(

@@ -106,6 +106,10 @@ class FusionDetector(Base3DDetector):
     ) -> None:
         super().__init__(data_preprocessor or {"type": FramePreprocessor}, init_cfg)
         self.network: PerceptionNetwork = build(network)
+        # Convolutions in bfloat16 want it, on a CPU and on a GPU; of plain weights every map is brought to it and back.
+        for module in self.network.modules():
+            if isinstance(module, torch.nn.Conv2d):
+                module.to(memory_format=torch.channels_last)
         self.criterion: CenterLoss | QueryLoss = build(loss)
         self.panoptic_criterion: PanopticLoss | None = build(panoptic_loss)
         self.panoptic_weight = panoptic_weight

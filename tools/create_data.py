@@ -66,6 +66,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     synthetic.add_argument(
         "--seed", type=int, default=0, help="the same seed gives the same bytes (default: %(default)s)"
     )
+    synthetic.add_argument(
+        "--image-size", type=int, nargs=2, default=(1600, 900), metavar=("WIDTH", "HEIGHT"),
+        help="of the pictures, px; `make demo` takes 704 396 (default: 1600 900, nuScenes')",
+    )  # fmt: skip
 
     database = commands.add_parser("gt-database", help="annotated objects with their points, to paste while training")
     database.add_argument("--ann-file", type=Path, required=True, help="info file of the samples to train on")
@@ -258,6 +262,7 @@ def make_synthetic(args: argparse.Namespace) -> str:
         keyframes_per_scene=args.keyframes,
         seed=args.seed,
         workers=args.workers,
+        image_size=tuple(args.image_size),
         progress=not args.quiet,
     )
     return VERSION
