@@ -29,6 +29,7 @@ from perception.camera.pseudo_masks import (
 from perception.engine.build import build
 from perception.engine.run import load_config
 from perception.panoptic.dataset import PanopticDataset
+from perception.panoptic.files import read_json
 
 ROOT = Path(__file__).resolve().parents[1]
 UNLEARNT = {
@@ -62,6 +63,11 @@ def true_semantics(truth: Targets, classes: int) -> tuple[Tensor, Tensor]:
     return semantic, torch.zeros(1, 1, *truth.map.shape)
 
 
+def things(data: PanopticDataset) -> int:
+    """How many of its classes are things."""
+    return sum(row["isthing"] for row in read_json(data.ann_file)["categories"])
+
+
 @torch.no_grad()
 def mean_ious(data: PanopticDataset, images: int, network: PanopticNetwork | None) -> dict[str, float]:
     """Mean IoU (%) over the targets of so many images, evenly spread."""
@@ -80,7 +86,9 @@ def mean_ious(data: PanopticDataset, images: int, network: PanopticNetwork | Non
             semantic, embedding = known_classes(output.semantic, [sample.points]), output.embedding
         for name, weights in variants.items():
             costs = step_costs(semantic, colour, embedding, weights)
-            (masks,) = pseudo_masks(costs, [sample.points], class_costs(semantic, weights))
+            (masks,) = pseudo_masks(
+                costs, [sample.points], class_costs(semantic, weights), things(data), weights.stuff_reach
+            )
             found[name].append(mask_iou(masks, truth)[: len(masks.labels)].numpy())
     return {name: 100 * float(np.concatenate(values).mean()) for name, values in found.items()}
 

@@ -7,7 +7,6 @@ tools/test.py configs/panoptic_demo.py work_dirs/panoptic_demo/latest.pth
 
 from mmengine.config import read_base
 from mmengine.dataset import DefaultSampler, pseudo_collate
-from mmengine.optim import OptimWrapper
 from mmengine.runner import EpochBasedTrainLoop, TestLoop
 from torch.optim import AdamW
 
@@ -17,6 +16,7 @@ from perception.camera.panoptic_head import PanopticHead
 from perception.camera.panoptic_loss import PanopticLoss
 from perception.camera.pseudo_masks import CostWeights
 from perception.camera.trident import TridentResNet
+from perception.engine.amp import Bfloat16OptimWrapper
 from perception.engine.matching import hungarian
 from perception.engine.schedule import ResumableOneCycleLR
 from perception.panoptic.dataset import PanopticDataset
@@ -64,7 +64,7 @@ epochs = 12
 train_cfg = dict(type=EpochBasedTrainLoop, max_epochs=epochs)
 test_cfg = dict(type=TestLoop)
 optim_wrapper = dict(
-    type=OptimWrapper,
+    type=Bfloat16OptimWrapper,
     optimizer=dict(type=AdamW, lr=2e-3, weight_decay=0.01, fused=True),
     clip_grad=dict(max_norm=5.0),
 )

@@ -17,6 +17,12 @@ from torch.nn import functional as F
 
 from perception.head.query_head import Attention
 
+# A thing's ellipse has half axes of a cell of the query grid, times e to at most this power; and no pixel's logit falls
+# by more than this for being outside of it.
+MAX_STRETCH, MAX_DISTANCE = 3.0, 20.0
+# A class that the semantic branch rules out costs a query's logit at most the logarithm of this.
+LEAST_EVIDENCE = 1e-2
+
 
 class PanopticOutput(NamedTuple):
     """For M images, Q queries (things, then one per stuff class), maps at a quarter of the image's size.
@@ -79,6 +85,10 @@ class PanopticHead(nn.Module):
             nn.Linear(channels, channels), nn.ReLU(inplace=True), nn.Linear(channels, channels + 1)
         )
         self.classes = nn.Linear(channels, things + 1)
+        self.ellipse = nn.Linear(channels, 4)
+        nn.init.zeros_(self.ellipse.weight)
+        nn.init.zeros_(self.ellipse.bias)
+        self.evidence = nn.Parameter(torch.tensor(1.0))
 
     def forward(self, features: Tensor, images: Tensor) -> PanopticOutput:
         """features [R,M,C,H/8,W/8] of every branch, images [M,3,H,W] normalised."""
@@ -88,31 +98,67 @@ class PanopticHead(nn.Module):
         place = places(fine.shape[-2], fine.shape[-1], fine).t().unflatten(1, fine.shape[-2:])
         joined = self.joined(torch.cat((F.relu(fine), place.expand(len(fine), -1, -1, -1)), dim=1))
         mask_features = self.mask_features(joined)
+        semantic = self.semantic(joined)
+        shown = self._shown(semantic)
 
         keys = coarse.flatten(2).transpose(1, 2)
         key_position = self.position(places(coarse.shape[-2], coarse.shape[-1], coarse))
         things = F.adaptive_avg_pool2d(coarse, self.query_grid).flatten(2).transpose(1, 2)
         query = torch.cat((things, self.stuff_query.expand(len(coarse), -1, -1)), dim=1)
         query_position = torch.cat((self.position(places(*self.query_grid, coarse)), self.stuff_position))
-        masks, classes = self._predict(query, mask_features)
+        masks, classes = self._predict(query, mask_features, shown)
         all_masks, all_classes = [masks], [classes]
         for layer in self.layers:
             allowed = F.interpolate(masks.detach(), size=coarse.shape[-2:], mode="bilinear", align_corners=False) > 0
             allowed = allowed.flatten(2)
             allowed = allowed | ~allowed.any(dim=2, keepdim=True)  # an empty mask sees everything
             query = layer(query, keys, query_position, key_position, allowed)
-            masks, classes = self._predict(query, mask_features)
+            masks, classes = self._predict(query, mask_features, shown)
             all_masks.append(masks)
             all_classes.append(classes)
         embedding = F.normalize(self.embedding(joined).float(), dim=1)
-        return PanopticOutput(self.semantic(joined), embedding, torch.stack(all_masks), torch.stack(all_classes))
+        return PanopticOutput(semantic, embedding, torch.stack(all_masks), torch.stack(all_classes))
 
-    def _predict(self, query: Tensor, mask_features: Tensor) -> tuple[Tensor, Tensor]:
-        """Mask logits [M,Q,h,w] and class logits [M,Q_things,things+1] of queries [M,Q,C]."""
+    def _shown(self, semantic: Tensor) -> Tensor:
+        """How likely each pixel shows each thing class, or none of them: [M,things+1,h,w] of the semantic branch."""
+        likely = semantic.detach().float().softmax(dim=1)
+        return torch.cat((likely[:, : self.things], likely[:, self.things :].sum(dim=1, keepdim=True)), dim=1)
+
+    def _predict(self, query: Tensor, mask_features: Tensor, shown: Tensor) -> tuple[Tensor, Tensor]:
+        """Mask logits [M,Q,h,w] and class logits [M,Q_things,things+1] of queries [M,Q,C].
+
+        What the semantic branch shows within a query's mask is evidence of its class, which it learns far sooner than
+        the queries do (mask pooling, as open-vocabulary segmenters class their masks: Ghiasi et al., ECCV 2022).
+        """
         query = self.norm(query)
         code = self.mask_code(query)
         masks = torch.einsum("mqc,mchw->mqhw", code[..., :-1], mask_features) + code[..., -1, None, None]
-        return masks, self.classes(query[:, : -self.stuff])
+        things = query[:, : -self.stuff]
+        far = self._distance(things, (masks.shape[-2], masks.shape[-1]))
+        thing_masks = masks[:, : -self.stuff] - far
+        inside = thing_masks.detach().float().sigmoid().flatten(2)
+        inside = inside / inside.sum(dim=2, keepdim=True).clamp(min=1e-6)
+        pooled = inside @ shown.flatten(2).transpose(1, 2)
+        classes = self.classes(things) + self.evidence * (pooled + LEAST_EVIDENCE).log()
+        return torch.cat((thing_masks, masks[:, -self.stuff :]), dim=1), classes
+
+    def _distance(self, things: Tensor, size: tuple[int, int]) -> Tensor:
+        """How far every pixel is from the middle of each thing query's ellipse, squared, in its half axes:
+        [M,Q_things,h,w] float32, from the queries [M,Q_things,C].
+
+        Two objects that look alike differ by where they are, and a product of features does not know that well (SOLO,
+        Wang et al., ECCV 2020; CondInst, Tian et al., ECCV 2020, tells masks the same by relative coordinates).
+        """
+        shift, stretch = self.ellipse(things).float().chunk(2, dim=-1)
+        cell = shift.new_tensor((2 / self.query_grid[1], 2 / self.query_grid[0]))  # of the query grid, x and y
+        middle = places(*self.query_grid, shift) + cell * shift
+        axes = cell * stretch.clamp(-MAX_STRETCH, MAX_STRETCH).exp()
+        rows, columns = size
+        x = places(1, columns, shift)[:, 0]
+        y = places(rows, 1, shift)[:, 1]
+        across = ((x - middle[..., :1]) / axes[..., :1]) ** 2
+        down = ((y - middle[..., 1:]) / axes[..., 1:]) ** 2
+        return (down[..., :, None] + across[..., None, :]).clamp(max=MAX_DISTANCE)
 
 
 class MaskDecoderLayer(nn.Module):
@@ -164,7 +210,7 @@ class Segments(NamedTuple):
 def merge_masks(
     output: PanopticOutput,
     image_hw: tuple[int, int],
-    score_threshold: float = 0.4,
+    score_threshold: float = 0.2,
     kept_share: float = 0.6,
     min_pixels: int = 16,
 ) -> list[Segments]:

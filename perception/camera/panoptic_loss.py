@@ -100,9 +100,10 @@ class PanopticLoss(nn.Module):
         else:
             semantic = known_classes(output.semantic.detach(), points)
             costs = step_costs(semantic, colour, output.embedding.detach(), self.costs)
-            targets = pseudo_masks(costs, points, class_costs(semantic, self.costs))
+            things = output.classes.shape[-1] - 1
+            targets = pseudo_masks(costs, points, class_costs(semantic, self.costs), things, self.costs.stuff_reach)
             share = min(1.0, (int(self.steps) + 1) / max(self.warm_up_steps, 1))
-            losses["loss_semantic"] = point_loss(output.semantic, points, output.classes.shape[-1] - 1)
+            losses["loss_semantic"] = point_loss(output.semantic, points, things)
             losses["loss_prior"] = self.prior_weight * colour_prior(output.semantic, colour, self.colour_similarity)
             overlaps = [mask_iou(a, b) for a, b in zip(targets, truth, strict=True) if b is not None]
             if overlaps:

@@ -3,12 +3,14 @@
 Fan, Zhang, Tan, "Pointly-Supervised Panoptic Segmentation" (ECCV 2022, arXiv 2210.13950), section 3: a step
 between neighbouring pixels costs what they differ in semantics, in the image's low-level boundaries, and in the learned
 embedding. Here the three differences of a step are added, with a small cost of its length, so that even ground is
-shared by distance. As in the authors' code, how unlikely the point's class is at the pixel counts, too: what
-stands in between cannot keep ground from the point of the other side.
+shared by distance. How unlikely the point's class is at the pixel counts, too. The authors' code has that as a product
+of nearness and probability, for things; stuff it takes from the semantic branch alone, wherever that is sure. Here
+stuff has paths, too, which cost so much at most (`CostWeights.stuff_reach`).
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -24,13 +26,16 @@ class CostWeights:
     """Weights of a step's three terms, each in 0..1 before; zero switches one off. `length` is per pixel gone.
 
     `class_likelihood` weighs -log of the class's probability at a path's end; it belongs to the semantic term.
+    A path to stuff costs at most `stuff_reach`, which longer ones approach: an object is one piece, but buildings stand
+    on both sides of the road, and one point is on one of them.
     """
 
     semantic: float = 1.0
     boundary: float = 1.0
     embedding: float = 1.0
     length: float = 0.02
-    class_likelihood: float = 0.5
+    class_likelihood: float = 0.25
+    stuff_reach: float = 3.0
 
 
 class Targets(NamedTuple):
@@ -95,7 +100,13 @@ def known_classes(semantic: Tensor, points: list[Tensor]) -> Tensor:
 
 
 @torch.no_grad()
-def pseudo_masks(costs: Tensor, points: list[Tensor], of_class: Tensor | None = None) -> list[Targets]:
+def pseudo_masks(
+    costs: Tensor,
+    points: list[Tensor],
+    of_class: Tensor | None = None,
+    things: int | None = None,
+    stuff_reach: float = math.inf,
+) -> list[Targets]:
     """Targets of every image from its points.
 
     Args:
@@ -103,6 +114,7 @@ def pseudo_masks(costs: Tensor, points: list[Tensor], of_class: Tensor | None = 
         points: one [P,4] int64 per image: row, column (of the map), class, target. All points of a target have its
             class; targets are numbered from 0 without a gap. An image without points has no targets.
         of_class: [M,classes,h,w] of `class_costs`; None: no pixel prefers a class.
+        things: classes from this one on are stuff, whose paths cost at most `stuff_reach`; None: all are things.
     """
     # One search per image and class: within a class its nearest point wins, among classes the least sum.
     kinds, searched, sources, searches = [], [], [], 0
@@ -121,6 +133,10 @@ def pseudo_masks(costs: Tensor, points: list[Tensor], of_class: Tensor | None = 
         index = own.new_full(costs.shape[-2:], -1)
         if count:
             total, near = (values[search : search + len(kind)] for values in (distance, nearest))
+            if things is not None and stuff_reach < math.inf:
+                # Still growing where it levels off, so that two kinds of stuff share what is far from both by distance.
+                near_stuff = -stuff_reach * torch.expm1(-total / stuff_reach)
+                total = torch.where((kind >= things)[:, None, None], near_stuff, total)
             if of_class is not None:
                 total = total + of_class[image, kind]
             least, winner = total.min(dim=0)

@@ -180,7 +180,7 @@ def test_learns_one_image(network: PanopticNetwork) -> None:
     network.train()
     image = torch.zeros(1, 3, 32, 64)
     image[:, 1, 16:] = 200.0
-    image[:, 0, 8:24, 8:32] = 250.0
+    image[:, :, 8:24, 8:32] = torch.tensor([250.0, 0.0, 0.0])[:, None, None]
     points = [torch.tensor([[4, 5, 1, 0], [7, 12, 2, 1], [1, 12, 3, 2]])]
     criterion = PanopticLoss(hungarian, warm_up_steps=5)
     optimiser = torch.optim.AdamW(network.parameters(), lr=3e-3)
@@ -216,3 +216,16 @@ def test_network_exports(network: PanopticNetwork) -> None:
     with torch.no_grad():
         for ours, theirs in zip(network(images), program.module()(images), strict=True):
             torch.testing.assert_close(ours, theirs)
+
+
+def test_stuff_reaches_what_is_cut_off_from_its_point() -> None:
+    """A row of pixels: ground's point at the left, a wall, an object, and ground again that no point is on."""
+    costs = torch.full((1, 4, 1, 30), 0.05)
+    costs[..., 7:9] = 4.0
+    points = [torch.tensor([[0, 0, 1, 0], [0, 14, 0, 1]])]
+    of_class = torch.zeros(1, 2, 1, 30)
+    of_class[:, 0, :, 20:] = 3.0  # no object is likely there
+    (by_paths,) = pseudo_masks(costs, points, of_class)
+    assert (by_paths.map[0, 9:] == 1).all()
+    (found,) = pseudo_masks(costs, points, of_class, things=1, stuff_reach=2.0)
+    assert (found.map[0, :7] == 0).all() and (found.map[0, 9:20] == 1).all() and (found.map[0, 20:] == 0).all()
