@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.utils import convert_conv2d_weight_memory_format
 
 import perception.engine  # noqa: F401  (mmdet3d imports on mmcv-lite after this)
 
@@ -107,9 +108,7 @@ class FusionDetector(Base3DDetector):
         super().__init__(data_preprocessor or {"type": FramePreprocessor}, init_cfg)
         self.network: PerceptionNetwork = build(network)
         # Convolutions in bfloat16 want it, on a CPU and on a GPU; of plain weights every map is brought to it and back.
-        for module in self.network.modules():
-            if isinstance(module, torch.nn.Conv2d):
-                module.to(memory_format=torch.channels_last)
+        convert_conv2d_weight_memory_format(self.network, torch.channels_last)
         self.criterion: CenterLoss | QueryLoss = build(loss)
         self.panoptic_criterion: PanopticLoss | None = build(panoptic_loss)
         self.panoptic_weight = panoptic_weight
