@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.utils import convert_conv2d_weight_memory_format
 
 import perception.engine  # noqa: F401  (mmdet3d imports on mmcv-lite after this)
 
@@ -107,8 +106,6 @@ class FusionDetector(Base3DDetector):
     ) -> None:
         super().__init__(data_preprocessor or {"type": FramePreprocessor}, init_cfg)
         self.network: PerceptionNetwork = build(network)
-        # Convolutions in bfloat16 want it, on a CPU and on a GPU; of plain weights every map is brought to it and back.
-        convert_conv2d_weight_memory_format(self.network, torch.channels_last)
         self.criterion: CenterLoss | QueryLoss = build(loss)
         self.panoptic_criterion: PanopticLoss | None = build(panoptic_loss)
         self.panoptic_weight = panoptic_weight
