@@ -63,15 +63,11 @@ def true_semantics(truth: Targets, classes: int) -> tuple[Tensor, Tensor]:
     return semantic, torch.zeros(1, 1, *truth.map.shape)
 
 
-def things(data: PanopticDataset) -> int:
-    """How many of its classes are things."""
-    return sum(row["isthing"] for row in read_json(data.ann_file)["categories"])
-
-
 @torch.no_grad()
 def mean_ious(data: PanopticDataset, images: int, network: PanopticNetwork | None) -> dict[str, float]:
     """Mean IoU (%) over the targets of so many images, evenly spread."""
     variants = UNLEARNT if network is None else LEARNT
+    things = sum(row["isthing"] for row in read_json(data.ann_file)["categories"])
     found: dict[str, list[np.ndarray]] = {name: [] for name in variants}
     for i in np.linspace(0, len(data) - 1, min(images, len(data))).astype(int).tolist():
         sample, image = data[i]["data_samples"], data[i]["inputs"][None]
@@ -86,9 +82,7 @@ def mean_ious(data: PanopticDataset, images: int, network: PanopticNetwork | Non
             semantic, embedding = known_classes(output.semantic, [sample.points]), output.embedding
         for name, weights in variants.items():
             costs = step_costs(semantic, colour, embedding, weights)
-            (masks,) = pseudo_masks(
-                costs, [sample.points], class_costs(semantic, weights), things(data), weights.stuff_reach
-            )
+            (masks,) = pseudo_masks(costs, [sample.points], class_costs(semantic, weights), things, weights.stuff_reach)
             found[name].append(mask_iou(masks, truth)[: len(masks.labels)].numpy())
     return {name: 100 * float(np.concatenate(values).mean()) for name, values in found.items()}
 
