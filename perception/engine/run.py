@@ -16,6 +16,7 @@ from mmengine.dist import barrier, is_main_process
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
+from perception.command_line import nearest
 from perception.engine.checkpoints import latest_checkpoint, load_weights
 from perception.engine.config_check import check_keys, check_options, check_variables
 from perception.engine.options import parse_options
@@ -43,7 +44,8 @@ def load_config(path: str | Path, options: Mapping[str, Any] | Sequence[str] | N
         ConfigError: an option leads nowhere in the config, or nothing reads a key or a variable of it.
     """
     if not Path(path).is_file():
-        raise FileNotFoundError(f"config {path} does not exist")
+        hint = nearest(Path(path).name, (other.name for other in Path(path).parent.glob("*.py")))
+        raise FileNotFoundError(f"config {path} does not exist{hint}")
     if options is not None and not isinstance(options, Mapping):
         options = parse_options(options)
     check_variables(path)

@@ -29,6 +29,11 @@ def test_options_that_lead_nowhere(option: str, message: str) -> None:
         load_config(CONFIGS / "demo_fusion.py", [option])
 
 
+def test_a_config_that_does_not_exist() -> None:
+    with pytest.raises(FileNotFoundError, match=r"demo_fuson\.py does not exist; did you mean demo_fusion\.py"):
+        load_config(CONFIGS / "demo_fuson.py")
+
+
 @pytest.mark.parametrize(
     ("option", "message"),
     [
