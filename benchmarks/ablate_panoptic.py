@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import statistics
 import sys
 import time
 from pathlib import Path
@@ -67,12 +68,12 @@ def run(variant: str, seed: int, args: argparse.Namespace) -> dict[str, Any]:
 
 
 def last_pseudo_miou(work_dir: Path) -> float | None:
-    """Mean IoU (%) of the pseudo masks with the truth as last logged in training; None under full supervision."""
+    """Mean IoU (%) of the pseudo masks with the truth over the last epoch; None under full supervision."""
     for path in sorted(work_dir.glob("*/vis_data/scalars.json"), reverse=True):
         lines = [json.loads(line) for line in path.read_text().splitlines()]
-        values = [line["pseudo_miou"] for line in lines if "pseudo_miou" in line]
-        if values:
-            return round(100 * values[-1], 1)
+        logged = [(line["epoch"], line["pseudo_miou"]) for line in lines if "pseudo_miou" in line]
+        if logged:
+            return round(100 * statistics.mean(value for epoch, value in logged if epoch == logged[-1][0]), 1)
     return None
 
 

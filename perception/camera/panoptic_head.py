@@ -71,7 +71,12 @@ class PanopticHead(nn.Module):
         )  # fmt: skip
         self.lateral = nn.Conv2d(in_channels, channels, 1)
         self.joined = nn.Sequential(
-            nn.Conv2d(channels + 2, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels), nn.ReLU(inplace=True)
+            nn.Conv2d(channels + 2, channels, 3, padding=1, bias=False),
+            nn.BatchNorm2d(channels),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(channels, channels, 3, padding=1, bias=False),
+            nn.BatchNorm2d(channels),
+            nn.ReLU(inplace=True),
         )
         self.semantic = nn.Conv2d(channels, things + stuff, 1)
         self.embedding = nn.Conv2d(channels, embedding, 1)

@@ -42,6 +42,8 @@ class PanopticLoss(nn.Module):
         colour_similarity: neighbours count as alike from this exp(-2 |colour difference|) on (BoxInst, Tian et al.,
             CVPR 2021: 0.3, of another scale).
         prior_weight, contrast_weight: of the colour prior and the contrast.
+        semantic_weight: of the semantic branch, which the pseudo masks and the queries' classes wait for: the queries'
+            losses add up to some sixteen, and it learns slowly beside them.
     """
 
     steps: Tensor
@@ -54,11 +56,13 @@ class PanopticLoss(nn.Module):
         colour_similarity: float = 0.9,
         prior_weight: float = 0.5,
         contrast_weight: float = 0.5,
+        semantic_weight: float = 4.0,
     ) -> None:
         super().__init__()
         self.matcher, self.costs = matcher, costs or CostWeights()
         self.warm_up_steps, self.colour_similarity = warm_up_steps, colour_similarity
         self.prior_weight, self.contrast_weight = prior_weight, contrast_weight
+        self.semantic_weight = semantic_weight
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))  # in the checkpoint: a resumed run goes on
 
     def forward(
@@ -96,14 +100,14 @@ class PanopticLoss(nn.Module):
             if len(targets) != len(truth):
                 raise ValueError("full supervision needs the true masks of every image")
             share = 1.0
-            losses["loss_semantic"] = _dense_loss(output.semantic, targets)
+            losses["loss_semantic"] = self.semantic_weight * _dense_loss(output.semantic, targets)
         else:
             semantic = known_classes(output.semantic.detach(), points)
             costs = step_costs(semantic, colour, output.embedding.detach(), self.costs)
             things = output.classes.shape[-1] - 1
             targets = pseudo_masks(costs, points, class_costs(semantic, self.costs), things, self.costs.stuff_reach)
             share = min(1.0, (int(self.steps) + 1) / max(self.warm_up_steps, 1))
-            losses["loss_semantic"] = point_loss(output.semantic, points, things)
+            losses["loss_semantic"] = self.semantic_weight * point_loss(output.semantic, points, things)
             losses["loss_prior"] = self.prior_weight * colour_prior(output.semantic, colour, self.colour_similarity)
             overlaps = [mask_iou(a, b) for a, b in zip(targets, truth, strict=True) if b is not None]
             if overlaps:

@@ -31,7 +31,7 @@ class CostWeights:
     """
 
     semantic: float = 1.0
-    boundary: float = 1.0
+    boundary: float = 2.0
     embedding: float = 1.0
     length: float = 0.02
     class_likelihood: float = 0.25
