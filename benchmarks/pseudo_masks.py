@@ -1,4 +1,5 @@
-"""How good pseudo masks are before and after anything is learnt: their mean IoU with the truth, by terms of the cost.
+"""How good pseudo masks are before and after anything is learnt, by terms of the cost: their mean IoU with the truth,
+and the share of things whose mask has an IoU over 0.5, which is what PQ counts (%).
 
 Colour is what the image gives; "true semantics" stands for a semantic branch without error, which bounds what
 learning it can bring. With a checkpoint of configs/panoptic_demo.py, what its branches give, with one term less each.
@@ -64,11 +65,12 @@ def true_semantics(truth: Targets, classes: int) -> tuple[Tensor, Tensor]:
 
 
 @torch.no_grad()
-def mean_ious(data: PanopticDataset, images: int, network: PanopticNetwork | None) -> dict[str, float]:
-    """Mean IoU (%) over the targets of so many images, evenly spread."""
+def ious(data: PanopticDataset, images: int, network: PanopticNetwork | None) -> dict[str, tuple[float, float]]:
+    """Mean IoU over the targets of so many images, evenly spread, and the share of things over 0.5 (%)."""
     variants = UNLEARNT if network is None else LEARNT
     things = sum(row["isthing"] for row in read_json(data.ann_file)["categories"])
     found: dict[str, list[np.ndarray]] = {name: [] for name in variants}
+    thing: list[np.ndarray] = []
     for i in np.linspace(0, len(data) - 1, min(images, len(data))).astype(int).tolist():
         sample, image = data[i]["data_samples"], data[i]["inputs"][None]
         if not len(sample.points):
@@ -84,7 +86,10 @@ def mean_ious(data: PanopticDataset, images: int, network: PanopticNetwork | Non
             costs = step_costs(semantic, colour, embedding, weights)
             (masks,) = pseudo_masks(costs, [sample.points], class_costs(semantic, weights), things, weights.stuff_reach)
             found[name].append(mask_iou(masks, truth)[: len(masks.labels)].numpy())
-    return {name: 100 * float(np.concatenate(values).mean()) for name, values in found.items()}
+        thing.append((masks.labels < things).numpy())
+    of_things = np.concatenate(thing)
+    joined = {name: np.concatenate(values) for name, values in found.items()}
+    return {name: (100 * float(v.mean()), 100 * float((v[of_things] > 0.5).mean())) for name, v in joined.items()}
 
 
 def main() -> None:
@@ -98,8 +103,8 @@ def main() -> None:
     print(f"{'points per target':20}" + "".join(f"{name:>28}" for name in (UNLEARNT if network is None else LEARNT)))
     for name, points in (("1", 1), ("10", 10), ("LiDAR", str(args.data / "points_train.json"))):
         data = PanopticDataset(str(args.data / "panoptic_train.json"), str(args.data), args.size, points=points)
-        values = mean_ious(data, args.images, network)
-        print(f"{name:20}" + "".join(f"{value:28.1f}" for value in values.values()), flush=True)
+        values = ious(data, args.images, network)
+        print(f"{name:20}" + "".join(f"{mean:21.1f} /{share:5.1f}" for mean, share in values.values()), flush=True)
 
 
 if __name__ == "__main__":
