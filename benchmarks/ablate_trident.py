@@ -15,12 +15,11 @@ from __future__ import annotations
 
 import argparse
 import copy
-import json
-import statistics
-import sys
 import time
 from pathlib import Path
 from typing import Any
+
+import seeds
 
 import perception.detection2d  # noqa: F401  (mmdet imports on mmcv-lite after this)
 from perception.engine.run import evaluate, load_config, train
@@ -80,50 +79,29 @@ def config_of(variant: str, seed: int, args: argparse.Namespace) -> Any:
 def run(variant: str, seed: int, args: argparse.Namespace) -> dict[str, Any]:
     """Train and score one of them; a run that is finished is read from its folder."""
     work_dir = args.work_dir / f"{variant}_{seed}"
-    finished = work_dir / "row.json"
-    if finished.is_file():
-        row: dict[str, Any] = json.loads(finished.read_text())
-        return row
+    return seeds.kept(work_dir, lambda: train_and_score(variant, seed, args, work_dir))
+
+
+def train_and_score(variant: str, seed: int, args: argparse.Namespace, work_dir: Path) -> dict[str, Any]:
     config = config_of(variant, seed, args)
     start = time.perf_counter()
     checkpoint = train(copy.deepcopy(config), work_dir)
     train_s = time.perf_counter() - start
     scores = evaluate(copy.deepcopy(config), checkpoint, work_dir / "test")["2d"]
-    row = {"name": variant, "seed": seed, **{name: scores[name] for name in SCORES}}
-    row |= {"train_s": round(train_s), "ms_per_image": round(scores["ms_per_frame"], 1)}
-    finished.write_text(json.dumps(row))
-    return row
+    row = {"name": variant, "seed": seed, **{name: round(100 * scores[name], 2) for name in SCORES}}
+    return row | {"train_s": round(train_s), "ms_per_image": round(scores["ms_per_frame"], 1)}
 
 
-def main() -> int:
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, default=ROOT / "data" / "synthetic", help="dataroot with COCO files")
     parser.add_argument("--work-dir", type=Path, default=ROOT / "work_dirs" / "ablate_trident")
     parser.add_argument("--epochs", type=int, default=2, help="passes over the data (default: %(default)s)")
     parser.add_argument("--size", type=int, nargs=2, default=(512, 288), help="columns and rows (default: 512 288)")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="default: %(default)s")
-    parser.add_argument(
-        "--only", nargs="+", choices=tuple(VARIANTS), default=("plain", "fast", "full"), help="run some"
-    )
+    seeds.add_arguments(parser, tuple(VARIANTS), ("plain", "fast", "full"))
     args = parser.parse_args()
-    rows = []
-    for seed in args.seeds:
-        for variant in args.only:
-            try:
-                rows.append(run(variant, seed, args))
-            except FileNotFoundError as error:
-                print(f"error: {error}", file=sys.stderr)
-                return 1
-            print(json.dumps(rows[-1]), flush=True)
-    print(f"{'model':8}" + "".join(f"{name:>16}" for name in SCORES) + "   (100 AP: mean and range over seeds)")
-    for variant in args.only:
-        print(f"{variant:8}", end="")
-        for name in SCORES:
-            values = [100 * row[name] for row in rows if row["name"] == variant]
-            print(f"{statistics.mean(values):6.1f} {min(values):4.1f}-{max(values):4.1f}", end=" ")
-        print()
-    return 0
+    seeds.print_table(seeds.every_row(lambda name, seed: run(name, seed, args), args), SCORES, "AP")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -112,7 +112,7 @@ class PanopticLoss(nn.Module):
             overlaps = [mask_iou(a, b) for a, b in zip(targets, truth, strict=True) if b is not None]
             if overlaps:
                 losses["pseudo_miou"] = torch.cat(overlaps).mean().nan_to_num(0.0)
-        losses["loss_contrast"] = share * self.contrast_weight * contrast(output.embedding, targets)
+        losses["loss_contrast"] = share * self.contrast_weight * contrast(output.embedding, targets, points)
         losses |= {name: share * loss for name, loss in self._query_losses(output, targets).items()}
         if self.training:
             self.steps += 1
@@ -216,23 +216,25 @@ def colour_prior(semantic: Tensor, colour: Tensor, least_similarity: float) -> T
     return torch.stack(losses).sum() / torch.stack(counts).sum().clamp(min=1)
 
 
-def contrast(embedding: Tensor, targets: list[Targets]) -> Tensor:
-    """Pixels are drawn to their own target's mean embedding and away from the others' (InfoNCE, van den Oord, 2018).
+def contrast(embedding: Tensor, targets: list[Targets], points: list[Tensor]) -> Tensor:
+    """Labelled points are drawn to their target's mean embedding and away from others' (InfoNCE, van den Oord, 2018).
 
-    embedding [M,E,h,w] of length 1. Every target counts alike, small ones as much as the road; images with fewer than
-    two targets have nothing to tell apart.
+    embedding [M,E,h,w] of length 1, points as in `pseudo_masks`. Only they are sure to be of their target: were every
+    pixel of a pseudo mask drawn to its mean, its errors would be learnt by heart. So does the authors' code.
+    Images with fewer than two targets have nothing to tell apart.
     """
     losses = []
-    for own, target in zip(embedding, targets, strict=True):
-        known = target.map.flatten() >= 0
-        index = target.map.flatten()[known]
-        pixels = own.flatten(1).t()[known]
-        count = torch.bincount(index, minlength=len(target.labels))
-        if (count > 0).sum() < 2:
+    for own, target, labelled in zip(embedding, targets, points, strict=True):
+        index = target.map.flatten()
+        known = index >= 0
+        pixels = own.flatten(1).t()
+        count = torch.bincount(index[known], minlength=len(target.labels))
+        labelled = labelled[count[labelled[:, 3]] > 0]  # a small target's mask can be empty
+        if not len(labelled) or (count > 0).sum() < 2:
             continue
-        sums = pixels.new_zeros(len(count), pixels.shape[1]).index_add(0, index, pixels)
-        means = F.normalize(sums.detach(), dim=1)
-        logits = (pixels @ means.t() / TEMPERATURE).masked_fill(count == 0, -1e4)
-        each = F.cross_entropy(logits, index, reduction="none")
-        losses.append((each / count[index]).sum() / (count > 0).sum())
+        sums = pixels.new_zeros(len(count), pixels.shape[1]).index_add(0, index[known], pixels[known])
+        means = F.normalize(sums, dim=1)
+        anchors = own[:, labelled[:, 0], labelled[:, 1]].t()
+        logits = (anchors @ means.t() / TEMPERATURE).masked_fill(count == 0, -1e4)
+        losses.append(F.cross_entropy(logits, labelled[:, 3]))
     return torch.stack(losses).mean() if losses else embedding.sum() * 0.0

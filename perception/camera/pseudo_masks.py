@@ -2,10 +2,11 @@
 
 Fan, Zhang, Tan, "Pointly-Supervised Panoptic Segmentation" (ECCV 2022, arXiv 2210.13950), section 3: a step
 between neighbouring pixels costs what they differ in semantics, in the image's low-level boundaries, and in the learned
-embedding. Here the three differences of a step are added, with a small cost of its length, so that even ground is
-shared by distance. How unlikely the point's class is at the pixel counts, too. The authors' code has that as a product
-of nearness and probability, for things; stuff it takes from the semantic branch alone, wherever that is sure. Here
-stuff has paths, too, which cost so much at most (`CostWeights.stuff_reach`).
+embedding. The three differences of a step are added, with a small cost of its length, so that even ground is shared by
+distance. The embedding's is the cosine distance, as in the authors' code: a norm's noise would add up along a path. How
+unlikely the point's class is at the pixel counts, too. The authors' code has that as a product of nearness and
+probability, for things; stuff it takes from the semantic branch alone, wherever that is sure. Here stuff has paths,
+too, which cost so much at most (`CostWeights.stuff_reach`).
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ class CostWeights:
 
     semantic: float = 1.0
     boundary: float = 2.0
-    embedding: float = 1.0
+    embedding: float = 4.0
     length: float = 0.02
     class_likelihood: float = 0.25
     stuff_reach: float = 3.0
@@ -79,7 +80,7 @@ def step_costs(semantic: Tensor, colour: Tensor, embedding: Tensor, weights: Cos
         differences = [(a - b).abs().amax(dim=1) for a, b in neighbour_pairs(colour)]
         cost += weights.boundary * torch.stack(differences, dim=1)
     if weights.embedding > 0:
-        differences = [(a - b).norm(dim=1) / 2 for a, b in neighbour_pairs(embedding.float())]
+        differences = [(1 - (a * b).sum(dim=1)).clamp(min=0) / 2 for a, b in neighbour_pairs(embedding.float())]
         cost += weights.embedding * torch.stack(differences, dim=1)
     return cost
 

@@ -134,12 +134,15 @@ def test_losses_by_hand() -> None:
     embedding = F.normalize(torch.randn(1, 4, 2, 3), dim=1)
     target = Targets(torch.tensor([0, 0]), torch.tensor([[0, 0, 1], [-1, 1, 1]]))
     means = [F.normalize(embedding[0, :, target.map == k].sum(1), dim=0) for k in (0, 1)]
+    # The third point's target has lost its mask, so there is nothing to draw it to.
+    labelled = torch.tensor([[0, 0, 0, 0], [1, 2, 0, 1], [0, 1, 1, 2]])
     each = []
-    for k in (0, 1):
-        own = embedding[0, :, target.map == k].t()
-        logits = torch.stack([own @ mean / 0.1 for mean in means], dim=1)
-        each.append(F.cross_entropy(logits, torch.full((len(own),), k)))
-    assert contrast(embedding, [target]) == pytest.approx(float(sum(each)) / 2, rel=1e-4)
+    for row, column, _, k in labelled[:2].tolist():
+        logits = torch.stack([embedding[0, :, row, column] @ mean / 0.1 for mean in means])
+        each.append(F.cross_entropy(logits, torch.tensor(k)))
+    target = Targets(torch.tensor([0, 0, 1]), target.map)
+    assert contrast(embedding, [target], [labelled]) == pytest.approx(float(sum(each)) / 2, rel=1e-4)
+    assert contrast(embedding, [target], [labelled[:0]]) == 0.0
 
 
 @pytest.fixture(scope="module")
