@@ -34,7 +34,7 @@ CONFIGS = {
 def run(name: str, seed: int, args: argparse.Namespace) -> dict[str, Any]:
     """Train and score one of them."""
     work_dir = args.work_dir / f"{name}_{seed}"
-    return seeds.kept(work_dir, lambda: train_and_score(name, seed, args, work_dir))
+    return seeds.kept(work_dir, args, lambda: train_and_score(name, seed, args, work_dir))
 
 
 def train_and_score(name: str, seed: int, args: argparse.Namespace, work_dir: Path) -> dict[str, Any]:

@@ -79,7 +79,7 @@ def config_of(variant: str, seed: int, args: argparse.Namespace) -> Any:
 def run(variant: str, seed: int, args: argparse.Namespace) -> dict[str, Any]:
     """Train and score one of them; a run that is finished is read from its folder."""
     work_dir = args.work_dir / f"{variant}_{seed}"
-    return seeds.kept(work_dir, lambda: train_and_score(variant, seed, args, work_dir))
+    return seeds.kept(work_dir, args, lambda: train_and_score(variant, seed, args, work_dir))
 
 
 def train_and_score(variant: str, seed: int, args: argparse.Namespace, work_dir: Path) -> dict[str, Any]:

@@ -19,12 +19,25 @@ def add_arguments(parser: argparse.ArgumentParser, names: Sequence[str], chosen:
     parser.add_argument("--only", nargs="+", choices=names, default=chosen or names, help="default: %(default)s")
 
 
-def kept(work_dir: Path, make: Callable[[], Row]) -> Row:
-    """The row that `make` returns; where a call before wrote it to the folder, that one."""
+def kept(work_dir: Path, args: argparse.Namespace, make: Callable[[], Row]) -> Row:
+    """The row that `make` returns; where a call before wrote it to the folder, that one.
+
+    Exits where that call had other arguments: its scores would pass for those of these.
+    """
     finished = work_dir / "row.json"
+    settings = {k: str(v) for k, v in vars(args).items() if k not in ("only", "seeds", "work_dir", "resume")}
     if not finished.is_file():
-        finished.write_text(json.dumps(make()))
-    row: Row = json.loads(finished.read_text())
+        row = make()
+        finished.write_text(json.dumps({"settings": settings, "row": row}))
+        return row
+    before = json.loads(finished.read_text())
+    if before["settings"] != settings:
+        print(
+            f"error: {finished} is of {before['settings']}, asked for are {settings}: take another --work-dir",
+            file=sys.stderr,
+        )
+        sys.exit(1)
+    row = before["row"]
     return row
 
 

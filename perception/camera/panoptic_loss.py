@@ -220,7 +220,7 @@ def contrast(embedding: Tensor, targets: list[Targets], points: list[Tensor]) ->
     """Labelled points are drawn to their target's mean embedding and away from others' (InfoNCE, van den Oord, 2018).
 
     embedding [M,E,h,w] of length 1, points as in `pseudo_masks`. Only they are sure to be of their target: were every
-    pixel of a pseudo mask drawn to its mean, its errors would be learnt by heart. So does the authors' code.
+    pixel of a pseudo mask drawn to its mean, its errors would be learnt by heart. The authors' code draws them alone.
     Images with fewer than two targets have nothing to tell apart.
     """
     losses = []
