@@ -80,6 +80,7 @@ model = dict(
             # Half a typical width of each class.
             nms_radius_m=(1.0, 1.5, 1.5, 1.5, 1.5, 0.5, 0.5, 0.3, 0.3, 0.5),
         ),
+        without_lidar=0.5,
     ),
     loss=dict(type=CenterLoss, grid=grid, classes=10, box_weight=1.0, box_radius=1),
 )  # fmt: skip
@@ -96,7 +97,7 @@ train_pipeline = [
     # No mirroring: which way traffic drives helps to tell headings. Not ablated on its own.
     dict(type=BEVAugment, rotation_rad=(-0.2, 0.2), scale=(0.95, 1.05)),
     dict(type=RangeFilter, point_cloud_range=point_cloud_range),
-    dict(type=ModalityDropout, no_cameras=0.1, no_lidar=0.1, one_camera=0.05),
+    dict(type=ModalityDropout, no_cameras=0.1, one_camera=0.05),
     dict(type=PackFrame),
 ]  # fmt: skip
 test_pipeline = [

@@ -138,7 +138,10 @@ class FusionDetector(Base3DDetector):
         frames = batch_inputs
         output = self.network(frames)
         boxes, labels, sample = _ground_truth(batch_data_samples)
-        losses: dict[str, Tensor] = self.criterion(self.network.head, output.head, boxes, labels, sample)
+        known = boxes, labels, sample
+        if output.again is not None:
+            known = _with_repeated(*known, output.again, len(batch_data_samples))
+        losses: dict[str, Tensor] = self.criterion(self.network.head, output.head, *known)
         camera = self.network.camera
         if camera is not None and output.camera is not None and output.measured is not None:
             learned = image_losses(
@@ -216,3 +219,17 @@ def _ground_truth(samples: list[Det3DDataSample]) -> tuple[Tensor, Tensor, Tenso
         labels.append(instances.labels_3d)
         index.append(torch.full((len(tensor),), i, dtype=torch.long, device=tensor.device))
     return torch.cat(boxes), torch.cat(labels), torch.cat(index)
+
+
+def _with_repeated(
+    boxes: Tensor, labels: Tensor, sample: Tensor, again: Tensor, batch_size: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Boxes, labels and samples of a batch, followed by those of the samples `again` [A], as samples B, B + 1, ..."""
+    place = again.new_full((batch_size,), -1)
+    place[again] = batch_size + torch.arange(len(again), device=again.device)
+    there = place[sample] >= 0
+    return (
+        torch.cat((boxes, boxes[there])),
+        torch.cat((labels, labels[there])),
+        torch.cat((sample, place[sample][there])),
+    )

@@ -69,6 +69,23 @@ def test_every_part_of_the_camera_branch_learns(lidar: bool) -> None:
     assert parts["lift.choice.learned"].abs().max() > 0
 
 
+def test_training_without_lidar_is_the_mean_of_what_both_and_what_the_cameras_alone_get_wrong() -> None:
+    model, full = detector(lidar=True).eval(), key_frames()
+    with torch.no_grad():  # at the start boxes and scores are alike, whatever the sensors see
+        model.network.head.heatmaps[0].weight.mul_(100)
+        model.network.head.boxes[0].weight.mul_(100)
+    deaf = full._replace(
+        points=full.points[:0], point_batch=full.point_batch[:0], lidar_mask=torch.zeros_like(full.lidar_mask)
+    )
+    both, alone = model.loss(full, truth()), model.loss(deaf, truth())
+    model.network.without_lidar, model.network.training = 1.0, True
+    twice = model.loss(full, truth())
+    for name in ("loss_heatmap", "loss_box"):
+        assert abs(both[name] - alone[name]) > 1e-3
+        torch.testing.assert_close(twice[name], (both[name] + alone[name]) / 2)
+    torch.testing.assert_close(twice["loss_depth"], both["loss_depth"])  # the branches run, and learn, once
+
+
 def test_the_panoptic_head_learns_beside_the_detector_and_leaves_its_boxes_alone() -> None:
     bare = detector().eval()
     net = detector().network

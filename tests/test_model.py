@@ -73,6 +73,37 @@ def test_what_is_missing_has_no_influence_and_does_not_break_the_run() -> None:
     assert torch.isfinite(net.detect(nothing).boxes).all()
 
 
+def test_training_without_lidar_decodes_each_sample_again_as_if_the_lidar_were_missing() -> None:
+    net, full = network(), frames(batch=3)
+    full.points[:, 4] = 0  # of the key sweep, which guides the depths
+    net.without_lidar = 1.0
+    assert net(full).again is None  # at inference never
+    net.training = True  # but not its parts, whose batch norms would mix the samples
+    mixed = full._replace(lidar_mask=torch.tensor([True, False, True]))
+    mixed.camera_mask[2] = False
+    output = net(mixed)
+    assert output.again.tolist() == [0] and output.head.heatmap.shape[0] == 4  # the others lack a sensor anyhow
+    net.training = False
+    deaf = mixed._replace(
+        points=full.points[:0], point_batch=full.point_batch[:0], lidar_mask=torch.zeros_like(full.lidar_mask)
+    )
+    with_lidar, without = net(mixed).head, net(deaf).head
+    assert not torch.allclose(with_lidar.heatmap[0], without.heatmap[0], atol=1e-3)
+    for got, known, cameras in zip(output.head[:2], with_lidar[:2], without[:2], strict=True):
+        torch.testing.assert_close(got[:3], known)
+        torch.testing.assert_close(got[3], cameras[0])
+
+
+def test_a_share_of_the_samples_is_decoded_again() -> None:
+    net, full = network(), frames(batch=8)
+    net.training, net.without_lidar = True, 0.5
+    torch.manual_seed(0)
+    counts = [len(net(full).again) for _ in range(5)]
+    assert 10 < sum(counts) < 30 and len(set(counts)) > 1
+    with pytest.raises(ValueError, match="share"):
+        PerceptionNetwork(net.lidar, net.camera, net.fuser, net.decoder, net.head, without_lidar=1.5)
+
+
 def test_a_sample_is_the_same_alone_and_in_a_batch() -> None:
     net, both = network(), frames()
     first = Frames(both.points[:500], both.point_batch[:500], *(t[:1] for t in both[2:]))

@@ -22,7 +22,7 @@ IMAGE_STD = (58.395, 57.12, 57.375)
 
 class CameraOutput(NamedTuple):
     """Attributes:
-    bev: [B,C,Y,X].
+    bev: [B,C,Y,X]; [2B,C,Y,X] where the unguided maps were asked for.
     depth_logits: [B,N,D,h,w], from the images alone.
     semantic_logits: [B,N,classes+1,h,w], the last one background; None without a semantic head.
     image: the 2D head's output; None without one and at inference.
@@ -78,10 +78,11 @@ class CameraBranch(nn.Module):
         camera_mask: Tensor,
         measured: Tensor | None = None,
         cells: Tensor | None = None,
+        unguided: bool = False,
     ) -> CameraOutput:
         """images [B,N,3,H,W] uint8 or float RGB 0..255, image_from_lidar [B,N,4,4], camera_mask [B,N] bool, and where
-        a LiDAR is at hand its depth bins, `measured` [B,N,H/8,W/8] int64 (ScaleAwareLift.measure); `cells` as
-        ScaleAwareLift takes them."""
+        a LiDAR is at hand its depth bins, `measured` [B,N,H/8,W/8] int64 (ScaleAwareLift.measure); `cells` and
+        `unguided` as ScaleAwareLift takes them."""
         batch, cameras = images.shape[:2]
         # A missing camera may come with any matrix; the identity can be inverted.
         identity = torch.eye(4, device=images.device, dtype=image_from_lidar.dtype)
@@ -101,5 +102,5 @@ class CameraBranch(nn.Module):
             painted = semantic_logits.float().softmax(dim=2)[:, :, :-1]
         if self.image_head is not None and self.training:
             image = self.image_head(features)
-        bev, depth_logits = self.lift(features, image_from_lidar, camera_mask, measured, painted, cells)
+        bev, depth_logits = self.lift(features, image_from_lidar, camera_mask, measured, painted, cells, unguided)
         return CameraOutput(bev, depth_logits, semantic_logits, image, panoptic)

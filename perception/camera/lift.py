@@ -103,6 +103,7 @@ class ScaleAwareLift(nn.Module):
         measured: Tensor | None = None,
         painted: Tensor | None = None,
         cells: Tensor | None = None,
+        unguided: bool = False,
     ) -> tuple[Tensor, Tensor]:
         """Lift.
 
@@ -114,23 +115,17 @@ class ScaleAwareLift(nn.Module):
                 Where it is known, that bin's logit is raised by a learned amount.
             painted: [B,N,K,h,w], further channels to lift as they are, the same for every branch.
             cells: [B,N,D,h,w] int64, what `frustum_cells` gives for these matrices; None computes them.
+            unguided: append the map of every sample as it is where `measured` is not known.
 
         Returns:
-            BEV map [B,C'+K,Y,X] and depth logits [B,N,D,h,w], predicted from the images alone.
+            BEV map [B,C'+K,Y,X], [2B,C'+K,Y,X] with `unguided`, and depth logits [B,N,D,h,w], predicted from the images
+            alone.
         """
         if self.choice is None:
             features = features.mean(dim=0, keepdim=True)
         branches, batch = features.shape[:2]
         focal = focal_lengths(image_from_lidar)
         logits = self.depth_logits(features, image_from_lidar, camera_mask)
-        guided = logits.float()
-        if measured is not None:
-            bins = torch.arange(self.depth_bins, device=measured.device)[:, None, None]
-            guided = guided + self.measured_gain * (measured[:, :, None] == bins)
-        depth = (guided.softmax(dim=2) * camera_mask[:, :, None, None, None])[None]
-        if self.choice is not None:
-            # [R,B,N,D,h,w]: the branches enter the pooling as further views of the same rays.
-            depth = self.choice(focal.log().mean(dim=-1).exp())[..., None, None] * depth
         context = self.feature_net(features.flatten(0, 2))
         if painted is not None:
             again = painted.flatten(0, 1).to(context.dtype).repeat(branches, 1, 1, 1)
@@ -142,8 +137,24 @@ class ScaleAwareLift(nn.Module):
             cells = self.frustum_cells(image_from_lidar, features.shape[-2:])
         index = pool_index(cells.flatten(0, 1), count)
         index = repeat_views(index, branches) if branches > 1 else index
-        bev = bev_pool(context, depth.flatten(0, 2).to(context.dtype), index, count)
-        return bev.view(batch, rows, columns, -1).permute(0, 3, 1, 2), logits
+        scale = None if self.choice is None else self.choice(focal.log().mean(dim=-1).exp())[..., None, None]
+        maps = []
+        for guide in (measured, None) if unguided else (measured,):
+            depth = (self._depths(logits, guide) * camera_mask[:, :, None, None, None])[None]
+            if scale is not None:
+                # [R,B,N,D,h,w]: the branches enter the pooling as further views of the same rays.
+                depth = scale * depth
+            bev = bev_pool(context, depth.flatten(0, 2).to(context.dtype), index, count)
+            maps.append(bev.view(batch, rows, columns, -1).permute(0, 3, 1, 2))
+        return torch.cat(maps) if unguided else maps[0], logits
+
+    def _depths(self, logits: Tensor, measured: Tensor | None) -> Tensor:
+        """Distribution over the depth bins, from logits [B,N,D,h,w] and what is measured [B,N,h,w]."""
+        guided = logits.float()
+        if measured is not None:
+            bins = torch.arange(self.depth_bins, device=measured.device)[:, None, None]
+            guided = guided + self.measured_gain * (measured[:, :, None] == bins)
+        return guided.softmax(dim=2)
 
     def depth_logits(self, features: Tensor, image_from_lidar: Tensor, camera_mask: Tensor) -> Tensor:
         """Depth logits [B,N,D,h,w] from the mean of the branches and the cameras' geometry."""

@@ -64,6 +64,7 @@ def small_config(dataroot: Path, batch_size: int) -> Config:
             **{f"model.network.{grid}.cell_m": (3.2, 3.2, 8.0) for grid in grids},
             "model.loss.grid.cell_m": (3.2, 3.2, 8.0),
             "model.network.lidar.backbone.grid": (1, 32, 32),
+            "model.network.without_lidar": 0.0,
             "train_dataloader.dataset.ann_file": str(dataroot / "nuscenes_infos_train.json"),
             "test_dataloader.dataset.ann_file": str(dataroot / "nuscenes_infos_val.json"),
             "test_dataloader.num_workers": 0,
@@ -71,7 +72,7 @@ def small_config(dataroot: Path, batch_size: int) -> Config:
             "train_cfg.max_epochs": EPOCHS,
             "optim_wrapper.type": "mmengine.optim.OptimWrapper",
             # Without batch norms a higher rate is chaos, which magnifies the last bits.
-            "optim_wrapper.optimizer.lr": 1e-4,
+            "optim_wrapper.optimizer.lr": 1e-3,
         },
     )
     config.param_scheduler = None

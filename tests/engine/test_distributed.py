@@ -48,8 +48,8 @@ def test_the_weights_are_the_same(out: Path) -> None:
     one, two = (read_checkpoint(out / name / "latest.pth")["state_dict"] for name in "12")
     assert one.keys() == two.keys()
     for name, value in one.items():
-        # Adam's first steps go by a gradient's sign: where that is all noise, by up to the rate in each.
-        torch.testing.assert_close(two[name], value, rtol=1e-3, atol=3 * 1e-4, msg=name)
+        # Muon computes in bfloat16, and the first steps, at a rate of 1e-3, are of one size however small the gradient.
+        torch.testing.assert_close(two[name], value, rtol=1e-3, atol=3e-4, msg=name)
 
 
 def test_uneven_shards_lose_no_sample(out: Path, tiny_synthetic: Path) -> None:
