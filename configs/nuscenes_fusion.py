@@ -25,6 +25,7 @@ model.network.update(  # noqa: F405
     fuser=dict(type=ConcatFuser, in_channels=(128, 90), channels=128),
     decoder=decoder,  # noqa: F405
     head=head,  # noqa: F405
+    without_lidar=0.5,
 )
 model.loss.grid = head_grid  # noqa: F405
 model.part_checkpoints = dict(lidar=None, camera=None)  # noqa: F405

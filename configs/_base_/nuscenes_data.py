@@ -43,7 +43,7 @@ train_pipeline = [
     ),
     move_scene,
     dict(type=RangeFilter, point_cloud_range=point_cloud_range),
-    dict(type=ModalityDropout, no_cameras=0.1, no_lidar=0.1, one_camera=0.1),
+    dict(type=ModalityDropout, no_cameras=0.1, one_camera=0.1),
     dict(type=PackFrame),
 ]  # fmt: skip
 test_pipeline = [

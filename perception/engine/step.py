@@ -30,7 +30,8 @@ def measure_step(
 
     The samples are the first of the training set, repeated where it has fewer than a batch. Data sets that wrap it to
     repeat or resample it are left out, and GTPaste passes samples through: a step needs no database of objects, and no
-    more samples than those. No sensor is dropped by chance: the step is a whole one. `look` is given the network before
+    more samples than those. No sensor is dropped by chance, and where samples are decoded again without LiDAR all of
+    them are: the step is a whole one. `look` is given the network before
     the first step, to hang hooks on it.
 
     Returns:
@@ -59,6 +60,8 @@ def measure_step(
     batch = pseudo_collate([samples[i % len(samples)] for i in range(count)])
     frame = pseudo_collate([DATASETS.build(test_set)[0]])
 
+    if config.model.get("network", {}).get("without_lidar"):
+        config.model.network.without_lidar = 1.0
     model = MODELS.build(config.model).to(device)
     if look is not None:
         look(model.network)
