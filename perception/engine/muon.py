@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from mmengine.registry import OPTIMIZERS
 from torch import Tensor, nn
+from torch.optim.adamw import adamw
 
 from perception.engine.amp import has_fast_bfloat16
 
@@ -51,16 +52,13 @@ class MuonAdamW(torch.optim.Optimizer):
                 loss = closure()
         for group in self.param_groups:
             learnt = [parameter for parameter in group["params"] if parameter.grad is not None]
-            if learnt:
-                torch._foreach_mul_(learnt, 1 - group["lr"] * group["weight_decay"])
             alike: dict[torch.Size, list[nn.Parameter]] = defaultdict(list)
             for parameter in learnt:
                 if parameter.ndim > 1:
                     alike[parameter.shape].append(parameter)
-                else:
-                    self._adam(parameter, group)
             for matrices in alike.values():
                 self._muon(matrices, group)
+            self._adamw([parameter for parameter in learnt if parameter.ndim <= 1], group)
         return loss
 
     def _muon(self, parameters: list[nn.Parameter], group: dict[str, Any]) -> None:
@@ -69,23 +67,36 @@ class MuonAdamW(torch.optim.Optimizer):
         for parameter in parameters:
             gradient, state = parameter.grad, self.state[parameter]
             assert gradient is not None
-            momentum = state.setdefault("momentum", torch.zeros_like(parameter))
-            momentum.lerp_(gradient, 1 - group["momentum"])
-            updates.append(gradient.lerp(momentum, group["momentum"]).flatten(1))
+            if not state:
+                state["momentum"] = torch.zeros_like(parameter)
+            state["momentum"].lerp_(gradient, 1 - group["momentum"])
+            updates.append(gradient.lerp(state["momentum"], group["momentum"]).flatten(1))
         for parameter, update in zip(parameters, orthogonal(torch.stack(updates)), strict=True):
+            parameter.mul_(1 - group["lr"] * group["weight_decay"])
             parameter.sub_(update.view(parameter.shape), alpha=0.2 * max(update.shape) ** 0.5 * group["lr"])
 
-    def _adam(self, parameter: nn.Parameter, group: dict[str, Any]) -> None:
-        gradient, state = parameter.grad, self.state[parameter]
-        assert gradient is not None
-        if not state:
-            state.update(step=0, mean=torch.zeros_like(parameter), square=torch.zeros_like(parameter))
-        first, second = group["betas"]
-        state["step"] += 1
-        state["mean"].lerp_(gradient, 1 - first)
-        state["square"].mul_(second).addcmul_(gradient, gradient, value=1 - second)
-        deviation = (state["square"] / (1 - second ** state["step"])).sqrt_().add_(group["eps"])
-        parameter.addcdiv_(state["mean"], deviation, value=-group["lr"] / (1 - first ** state["step"]))
+    def _adamw(self, parameters: list[nn.Parameter], group: dict[str, Any]) -> None:
+        for parameter in parameters:
+            state = self.state[parameter]
+            if not state:
+                state["step"] = torch.tensor(0.0)
+                state["mean"], state["square"] = torch.zeros_like(parameter), torch.zeros_like(parameter)
+        states = [self.state[parameter] for parameter in parameters]
+        adamw(
+            list[Tensor](parameters),
+            [parameter.grad for parameter in parameters if parameter.grad is not None],
+            [state["mean"] for state in states],
+            [state["square"] for state in states],
+            [],
+            [state["step"] for state in states],
+            amsgrad=False,
+            maximize=False,
+            beta1=group["betas"][0],
+            beta2=group["betas"][1],
+            lr=group["lr"],
+            weight_decay=group["weight_decay"],
+            eps=group["eps"],
+        )
 
 
 def orthogonal(matrices: Tensor) -> Tensor:

@@ -31,8 +31,7 @@ def measure_step(
     The samples are the first of the training set, repeated where it has fewer than a batch. Data sets that wrap it to
     repeat or resample it are left out, and GTPaste passes samples through: a step needs no database of objects, and no
     more samples than those. No sensor is dropped by chance, and where samples are decoded again without LiDAR all of
-    them are: the step is a whole one. `look` is given the network before
-    the first step, to hang hooks on it.
+    them are: the step is a whole one. `look` is given the network before the first step, to hang hooks on it.
 
     Returns:
         parameters_m, inputs {name: shape}, train_step_s and inference_s (medians), train_step_tflop (products and
