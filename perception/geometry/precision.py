@@ -1,11 +1,11 @@
-"""Geometry in full precision inside a network that computes in half."""
+"""Full precision, where metres need it, inside a network that computes in half."""
 
 from collections.abc import Callable
 from functools import wraps
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -27,3 +27,14 @@ def without_autocast(function: Callable[P, T]) -> Callable[P, T]:
             return function(*args, **kwargs)
 
     return run
+
+
+class Float32Module(nn.Module):
+    """Moves between devices as any module does; `half()`, `bfloat16()` and `to(dtype)` leave it in float32."""
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
+        def keep_float32(tensor: Tensor) -> Tensor:
+            out = fn(tensor)
+            return tensor.to(out.device) if out.dtype in (torch.float16, torch.bfloat16) else out
+
+        return super()._apply(keep_float32, recurse)

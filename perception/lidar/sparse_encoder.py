@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from perception.lidar.float32 import Float32Module
+from perception.geometry.precision import Float32Module
 from perception.lidar.row_norm import row_norm
 from perception.ops.sparse_to_bev import sparse_to_bev
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from perception.geometry.grid import BEVGrid
-from perception.lidar.float32 import Float32Module
+from perception.geometry.precision import Float32Module
 from perception.lidar.row_norm import row_norm
 from perception.ops.fused_linear import fused_linear
 from perception.ops.segment_reduce import Reduction, segment_reduce
