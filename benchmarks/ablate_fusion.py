@@ -1,12 +1,14 @@
 """What the cameras bring: the demo's detector with either fuser, against its branches trained alone.
 
 configs/demo_fusion.py, demo_fusion_gated.py, demo_lidar.py and demo_camera.py with the same data, samples and seeds. Of
-a fused detector the same weights are also scored with one of the sensors off. "staged" is demo_fusion.py from the
-branches of "lidar" of its seed and "camera" of seed 0, which are trained first where they are not there; it sees each
-sample twice as often as they, in two stages. A run that is finished is kept in --work-dir.
+a fused detector the same weights are also scored with one of the sensors off, and with both as the first stage finds
+boxes, before the second look. Two more go on from "lidar" of their seed for --stage-epochs at a third of the learning
+rate: "longer" with the LiDAR alone, and "staged", which is demo_fusion.py with the camera branch of "camera" of seed 0
+and the LiDAR branch frozen. What they begin from is trained first where it is not there. A run that is finished is kept
+in --work-dir.
 
 python tools/create_data.py synthetic --out data/synthetic        (or `make demo`, which makes it)
-python benchmarks/ablate_fusion.py [--data data/synthetic] [--epochs 7] [--seeds 0 1 2] [--only camera staged]
+python benchmarks/ablate_fusion.py [--data data/synthetic] [--epochs 7] [--seeds 0 1 2] [--only lidar longer staged]
 """
 
 from __future__ import annotations
@@ -18,8 +20,10 @@ from pathlib import Path
 from typing import Any
 
 import seeds
+import torch
 from training import add_arguments, lidar_config
 
+from perception.engine.checkpoints import read_checkpoint
 from perception.engine.run import SENSORS, evaluate, train
 
 CONFIGS = {
@@ -27,6 +31,7 @@ CONFIGS = {
     "concat": "demo_fusion.py",
     "gated": "demo_fusion_gated.py",
     "camera": "demo_camera.py",
+    "longer": "demo_lidar.py",
     "staged": "demo_fusion.py",
 }
 
@@ -38,28 +43,46 @@ def run(name: str, seed: int, args: argparse.Namespace) -> dict[str, Any]:
 
 
 def train_and_score(name: str, seed: int, args: argparse.Namespace, work_dir: Path) -> dict[str, Any]:
-    config = lidar_config(args.data, args.epochs, args.lr, CONFIGS[name], float32=False)
+    later = name in ("longer", "staged")
+    epochs, lr = (args.stage_epochs, args.lr / 3) if later else (args.epochs, args.lr)
+    config = lidar_config(args.data, epochs, lr, CONFIGS[name], float32=False)
     config.randomness.seed = seed
+    if later:
+        run("lidar", seed, args)
+        alone = str(args.work_dir / f"lidar_{seed}" / "latest.pth")
+        config.model.part_checkpoints = dict.fromkeys(("lidar", "fuser", "decoder", "head"), alone)
     if name == "staged":
-        parts = {"lidar": seed, "camera": 0}
-        for part, part_seed in parts.items():
-            run(part, part_seed, args)
-        config.model.part_checkpoints = {n: str(args.work_dir / f"{n}_{k}" / "latest.pth") for n, k in parts.items()}
+        run("camera", 0, args)
+        config.model.part_checkpoints["camera"] = str(args.work_dir / "camera_0" / "latest.pth")
+        config.model.frozen = ["lidar"]
     interrupted = args.resume and (work_dir / "last_checkpoint").is_file()
     checkpoint = train(copy.deepcopy(config), work_dir, resume=interrupted)
-    sensors = ("fused",) if name in ("lidar", "camera") else tuple(SENSORS)
+    sensors = tuple(SENSORS) if config.model.network.lidar and config.model.network.camera else ("fused",)
     scores = evaluate(copy.deepcopy(config), checkpoint, work_dir / "test", sensors)
+    if config.model.network.rescorer is not None:
+        scores["first_stage"] = first_stage(config, checkpoint, work_dir / "test")
     row = {"name": name, "seed": seed, **{key: round(100 * value["NDS"], 1) for key, value in scores.items()}}
     return row | {"AP": {key: round(100 * value, 1) for key, value in scores["fused"]["AP"].items()}}
+
+
+def first_stage(config: Any, checkpoint: Path, out_dir: Path) -> dict[str, Any]:
+    """Scores of the same weights without the second look."""
+    config = copy.deepcopy(config)
+    config.model.network.rescorer = None
+    weights = read_checkpoint(checkpoint)["state_dict"]
+    plain = checkpoint.with_name("first_stage.pth")
+    torch.save({"state_dict": {k: v for k, v in weights.items() if not k.startswith("network.rescorer.")}}, plain)
+    return evaluate(config, plain, out_dir / "first_stage")["fused"]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add_arguments(parser, "work_dirs/ablate_fusion", epochs=7)
+    parser.add_argument("--stage-epochs", type=int, default=2, help="of a later stage (default: %(default)s)")
     seeds.add_arguments(parser, tuple(CONFIGS), ("lidar", "concat", "gated"))
     args = parser.parse_args()
     rows = seeds.every_row(lambda name, seed: run(name, seed, args), args)
-    seeds.print_table(rows, tuple(SENSORS), "NDS")
+    seeds.print_table(rows, ("fused", "first_stage", "lidar_only", "camera_only"), "NDS")
     print("AP of the classes, means over seeds:")
     for label in rows[0]["AP"]:
         means = {n: statistics.mean(row["AP"][label] for row in rows if row["name"] == n) for n in args.only}

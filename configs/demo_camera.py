@@ -6,7 +6,6 @@ The LiDAR is there in training only: its points teach depths and classes in the 
 from mmengine.config import read_base
 
 from perception.camera.image_head import TridentImageHead
-from perception.fusion.fuser import ConcatFuser
 
 with read_base():
     from .demo_fusion import *  # noqa: F403
@@ -34,5 +33,6 @@ model.network.camera.image_head = dict(  # noqa: F405
     classes=10,
     valid_ranges_px=valid_ranges_px,  # noqa: F405
 )
-model.network.update(lidar=None, fuser=dict(type=ConcatFuser, in_channels=(42,), channels=64))  # noqa: F405
+model.network.lidar = None  # noqa: F405
+model.network.fuser.in_channels = dict(camera=42)  # noqa: F405
 model.depth_weight = 3.0  # noqa: F405  (BEVDepth's)

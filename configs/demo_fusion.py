@@ -32,6 +32,7 @@ from perception.fusion.fuser import ConcatFuser
 from perception.geometry.grid import BEVGrid
 from perception.head.center_head import CenterHead
 from perception.head.center_targets import CenterLoss
+from perception.head.rescorer import BoxRescorer
 from perception.lidar.branch import LidarBranch
 from perception.lidar.sst import SST
 from perception.lidar.voxel_encoder import VoxelEncoder
@@ -73,13 +74,14 @@ model = dict(
             ),
             semantic=dict(type=SemanticHead, in_channels=48, classes=10),
         ),
-        fuser=dict(type=ConcatFuser, in_channels=(64, 42), channels=64, kernel=1),
+        fuser=dict(type=ConcatFuser, in_channels=dict(lidar=64, camera=42), channels=64, kernel=1),
         decoder=dict(type=BEVDecoder, in_channels=64, channels=(64, 128), layers=(1, 4), out_channels=32),
         head=dict(
             type=CenterHead, in_channels=64, grid=grid, groups=(tuple(range(10)),), channels=64, candidates=300,
             # Half a typical width of each class.
             nms_radius_m=(1.0, 1.5, 1.5, 1.5, 1.5, 0.5, 0.5, 0.3, 0.3, 0.5),
         ),
+        rescorer=dict(type=BoxRescorer, classes=10),
         without_lidar=0.5,
     ),
     loss=dict(type=CenterLoss, grid=grid, classes=10, box_weight=1.0, box_radius=1),

@@ -7,5 +7,5 @@ from perception.fusion.fuser import GatedFuser
 with read_base():
     from .demo_fusion import *  # noqa: F403
 
-model.network.fuser = dict(type=GatedFuser, in_channels=(64, 42), channels=64)  # noqa: F405
+model.network.fuser = dict(type=GatedFuser, in_channels=dict(lidar=64, camera=42), channels=64)  # noqa: F405
 test_evaluator.out_dir = "work_dirs/demo_fusion_gated/test"  # noqa: F405

@@ -2,8 +2,6 @@
 
 from mmengine.config import read_base
 
-from perception.fusion.fuser import ConcatFuser
-
 with read_base():
     from .demo_fusion import *  # noqa: F403
 
@@ -19,4 +17,6 @@ test_pipeline = [*load, dict(type=RangeFilter, point_cloud_range=point_cloud_ran
 train_dataloader.dataset.pipeline = train_pipeline  # noqa: F405
 test_dataloader.dataset.pipeline = test_pipeline  # noqa: F405
 test_evaluator.out_dir = "work_dirs/demo_lidar/test"  # noqa: F405
-model.network.update(camera=None, fuser=dict(type=ConcatFuser, in_channels=(64,), channels=64))  # noqa: F405
+model.network.camera = None  # noqa: F405
+model.network.rescorer = None  # noqa: F405
+model.network.fuser.in_channels = dict(lidar=64)  # noqa: F405

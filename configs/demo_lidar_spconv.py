@@ -23,4 +23,4 @@ model.network.lidar = dict(  # noqa: F405
         type=SparseEncoder, in_channels=16, grid=(20, 512, 512), channels=(16, 32, 64), blocks=1, output_channels=64
     ),
 )
-model.network.fuser = dict(type=ConcatFuser, in_channels=(128,), channels=64)  # noqa: F405
+model.network.fuser = dict(type=ConcatFuser, in_channels=dict(lidar=128), channels=64)  # noqa: F405

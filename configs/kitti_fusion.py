@@ -76,7 +76,7 @@ model = dict(
             ),
             semantic=dict(type=SemanticHead, in_channels=64, classes=3),
         ),
-        fuser=dict(type=ConcatFuser, in_channels=(128, 64), channels=128),
+        fuser=dict(type=ConcatFuser, in_channels=dict(lidar=128, camera=64), channels=128),
         decoder=dict(type=BEVDecoder, in_channels=128, channels=(128, 128), layers=(3, 3), out_channels=64),
         head=dict(type=CenterHead, in_channels=128, grid=grid, groups=((0,), (1, 2)), channels=64, candidates=200),
     ),

@@ -20,6 +20,7 @@ from perception.camera.trident import TridentResNet
 from perception.fusion.decoder import BEVDecoder
 from perception.fusion.fuser import ConcatFuser
 from perception.geometry.grid import BEVGrid
+from perception.head.rescorer import BoxRescorer
 
 with read_base():
     from .nuscenes_lidar import *  # noqa: F403
@@ -55,10 +56,11 @@ model.network = dict(  # noqa: F405
     type=PerceptionNetwork,  # noqa: F405
     lidar=None,
     camera=camera,
-    fuser=dict(type=ConcatFuser, in_channels=(90,), channels=128),
+    fuser=dict(type=ConcatFuser, in_channels=dict(camera=90), channels=128),
     # The head looks at 0.8 m cells, as BEVDepth's.
     decoder=dict(type=BEVDecoder, in_channels=128, channels=(128, 256), layers=(5, 5), out_channels=128),
     head=camera_head,
+    rescorer=dict(type=BoxRescorer, classes=10),
 )
 model.loss.grid = camera_grid  # noqa: F405
 model.depth_weight = 3.0  # noqa: F405  BEVDepth's; the other weights of what is learnt in the images are plain ones

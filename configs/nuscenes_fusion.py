@@ -1,14 +1,13 @@
 """Cameras and LiDAR at full size: the two branches of nuscenes_lidar.py and nuscenes_camera.py on the LiDAR's grid.
 
-The last of three stages: the LiDAR branch begins from nuscenes_lidar.py's, the image backbone from a 2D TridentNet.
-    tools/train.py configs/nuscenes_fusion.py --cfg-options
-        model.part_checkpoints.lidar=work_dirs/nuscenes_lidar/latest.pth
-        model.backbone_checkpoint=work_dirs/trident_2d_r50_nuimages/latest.pth
+The last of three stages: all but the cameras begins from nuscenes_lidar.py's checkpoint, the image backbone from a 2D
+TridentNet (docs/training.md has the command).
 """
 
 from mmengine.config import read_base
 
 from perception.fusion.fuser import ConcatFuser
+from perception.head.rescorer import BoxRescorer
 
 with read_base():
     from .nuscenes_camera import *  # noqa: F403
@@ -22,11 +21,12 @@ camera.lift.grid = grid  # noqa: F405
 model.network.update(  # noqa: F405
     lidar=lidar,  # noqa: F405
     camera=camera,  # noqa: F405
-    fuser=dict(type=ConcatFuser, in_channels=(128, 90), channels=128),
+    fuser=dict(type=ConcatFuser, in_channels=dict(lidar=128, camera=90), channels=128),
     decoder=decoder,  # noqa: F405
     head=head,  # noqa: F405
+    rescorer=dict(type=BoxRescorer, classes=10),
     without_lidar=0.5,
 )
 model.loss.grid = head_grid  # noqa: F405
-model.part_checkpoints = dict(lidar=None, camera=None)  # noqa: F405
+model.part_checkpoints = dict(lidar=None, camera=None, fuser=None, decoder=None, head=None)  # noqa: F405
 find_unused_parameters = False

@@ -62,7 +62,7 @@ model = dict(
         type=PerceptionNetwork,
         lidar=lidar,
         camera=None,
-        fuser=dict(type=ConcatFuser, in_channels=(128,), channels=128),
+        fuser=dict(type=ConcatFuser, in_channels=dict(lidar=128), channels=128),
         decoder=decoder,
         head=head,
     ),

@@ -30,7 +30,7 @@ lidar = dict(
 )  # fmt: skip
 # Assigned, not updated: an update would keep SST's arguments.
 model.network.lidar = lidar  # noqa: F405
-model.network.fuser = dict(type=ConcatFuser, in_channels=(256,), channels=256)  # noqa: F405
+model.network.fuser = dict(type=ConcatFuser, in_channels=dict(lidar=256), channels=256)  # noqa: F405
 model.network.decoder = dict(  # noqa: F405
     type=BEVDecoder, in_channels=256, channels=(128, 256), layers=(5, 5), first_stride=1, out_channels=128
 )

@@ -65,7 +65,7 @@ model = dict(
             ),
             semantic=dict(type=SemanticHead, in_channels=48, classes=10),
         ),
-        fuser=dict(type=ConcatFuser, in_channels=(64, 42), channels=64),
+        fuser=dict(type=ConcatFuser, in_channels=dict(lidar=64, camera=42), channels=64),
         decoder=dict(type=BEVDecoder, in_channels=64, channels=(64, 96), layers=(2, 3), out_channels=48),
         head=dict(type=CenterHead, in_channels=96, grid=grid, groups=(tuple(range(10)),), channels=64),
     ),

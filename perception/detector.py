@@ -22,7 +22,7 @@ from perception.camera.panoptic_points import frame_points
 from perception.camera.rows import present_rows
 from perception.camera.supervision import image_losses
 from perception.engine.build import build
-from perception.engine.checkpoints import load_backbone, load_part
+from perception.engine.checkpoints import load_backbone, load_part, network_part
 from perception.engine.test_time import TestTimeViews
 from perception.head.center_targets import CenterLoss
 from perception.head.query_loss import QueryLoss
@@ -84,6 +84,9 @@ class FusionDetector(Base3DDetector):
         backbone_checkpoint: where training begins the image backbone from (`load_backbone`); None for random weights.
         part_checkpoints: where training begins whole parts from, checkpoints of other detectors by the part's name:
             {"lidar": ..., "camera": ...} after each branch was trained alone (`load_part`); None for random weights.
+        frozen: part or parts of the network that training leaves as they are, norms included.
+
+    Raises ValueError where `frozen` names no part, or loss and panoptic head do not go together.
     """
 
     training_only = ("network.camera.image_head.",)
@@ -101,6 +104,7 @@ class FusionDetector(Base3DDetector):
         test_time: TestTimeViews | dict[str, Any] | None = None,
         backbone_checkpoint: str | None = None,
         part_checkpoints: Mapping[str, str | None] | None = None,
+        frozen: str | Sequence[str] = (),
         data_preprocessor: dict[str, Any] | None = None,
         init_cfg: dict[str, Any] | None = None,
     ) -> None:
@@ -115,6 +119,9 @@ class FusionDetector(Base3DDetector):
         self.test_time: TestTimeViews | None = build(test_time)
         self.score_threshold, self.backbone_checkpoint = score_threshold, backbone_checkpoint
         self.part_checkpoints = dict(part_checkpoints or {})
+        self.frozen = (frozen,) if isinstance(frozen, str) else tuple(frozen)
+        for name in self.frozen:
+            network_part(self.network, name).requires_grad_(False)
         if backbone_checkpoint is not None and self.network.camera is None:
             raise ValueError("backbone_checkpoint is given, but the network has no cameras")
         self.image_weights = {
@@ -133,6 +140,12 @@ class FusionDetector(Base3DDetector):
         if self.backbone_checkpoint is not None and self.network.camera is not None:
             load_backbone(self.network.camera.backbone, self.backbone_checkpoint)
 
+    def train(self, mode: bool = True) -> FusionDetector:
+        super().train(mode)
+        for name in self.frozen:
+            network_part(self.network, name).eval()
+        return self
+
     def loss(self, batch_inputs: Frames, batch_data_samples: list[Det3DDataSample], **kwargs: Any) -> dict[str, Tensor]:
         """Losses by name. Each sample's gt_instances_3d: bboxes_3d [K,9] (velocity may be NaN) and labels_3d [K]."""
         frames = batch_inputs
@@ -142,6 +155,9 @@ class FusionDetector(Base3DDetector):
         if output.again is not None:
             known = _with_repeated(*known, output.again, len(batch_data_samples))
         losses: dict[str, Tensor] = self.criterion(self.network.head, output.head, *known)
+        if self.network.rescorer is not None:
+            found, logits = self.network.second_look(output, frames)
+            losses["loss_rescore"] = self.network.rescorer.loss(logits, found, *known)
         camera = self.network.camera
         if camera is not None and output.camera is not None and output.measured is not None:
             learned = image_losses(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,7 @@ from perception.fusion.decoder import BEVDecoder
 from perception.fusion.fuser import Fuser
 from perception.head.center_head import CenterHead, Detections, HeadOutput
 from perception.head.query_head import QueryHead, QueryOutput
+from perception.head.rescorer import BoxRescorer, rescored
 from perception.lidar.branch import LidarBranch
 
 
@@ -56,15 +57,16 @@ class PerceptionNetwork(nn.Module):
 
     Args:
         lidar, camera: the branches; one of them may be None.
-        fuser: joins their maps; its inputs are the present branches in the order LiDAR, camera.
+        fuser: joins their maps, "lidar" and "camera".
         decoder: BEV decoder.
         head: from the decoded map to boxes.
+        rescorer: if given, the head's boxes are scored again by what the camera branch's semantic head shows in them.
         without_lidar: share (0 to 1) of the training samples with both sensors that are decoded a second time, from
             their cameras alone. The branches run once. Modality dropout could have as many of them only by taking the
             LiDAR from as many, and in a batch of one its batch norms would never see both kinds together.
 
-    Raises ValueError without any branch, where a map's cells are not those of the head's grid, or where `without_lidar`
-    is no share.
+    Raises ValueError without any branch, where a map's cells are not those of the head's grid, where `without_lidar` is
+    no share, or for a rescorer without a semantic head.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class PerceptionNetwork(nn.Module):
         fuser: Fuser,
         decoder: BEVDecoder,
         head: CenterHead | QueryHead,
+        rescorer: BoxRescorer | None = None,
         without_lidar: float = 0.0,
     ) -> None:
         super().__init__()
@@ -90,17 +93,20 @@ class PerceptionNetwork(nn.Module):
                 )
         if not 0 <= without_lidar <= 1:
             raise ValueError(f"without_lidar must be a share from 0 to 1, got {without_lidar}")
+        if rescorer is not None and (camera is None or camera.semantic is None):
+            raise ValueError("the rescorer needs a camera branch with a semantic head")
         self.lidar, self.camera = lidar, camera
-        self.fuser, self.decoder, self.head = fuser, decoder, head
+        self.fuser, self.decoder, self.head, self.rescorer = fuser, decoder, head, rescorer
         self.without_lidar = without_lidar if lidar is not None and camera is not None else 0.0
 
     def forward(self, frames: Frames) -> NetworkOutput:
-        maps, present = [], []
+        maps: dict[str, Tensor] = {}
+        present: dict[str, Tensor] = {}
         camera = measured = again = None
         batch_size = frames.lidar_mask.shape[0]
         if self.lidar is not None:
-            maps.append(self.lidar(frames.points, frames.point_batch, batch_size))
-            present.append(frames.lidar_mask)
+            maps["lidar"] = self.lidar(frames.points, frames.point_batch, batch_size)
+            present["lidar"] = frames.lidar_mask
         if self.camera is not None:
             if self.lidar is not None or self.training:
                 image_hw = (frames.images.shape[-2], frames.images.shape[-1])
@@ -110,26 +116,52 @@ class PerceptionNetwork(nn.Module):
             guide = measured.bin if measured is not None and self.lidar is not None else None
             twice = self.training and self.without_lidar > 0
             camera = self.camera(frames.images, frames.image_from_lidar, frames.camera_mask, guide, unguided=twice)
-            maps.append(camera.bev)
-            present.append(frames.camera_mask.any(dim=1))
+            maps["camera"] = camera.bev
+            present["camera"] = frames.camera_mask.any(dim=1)
             if twice:
-                drawn = torch.rand(batch_size, device=present[0].device) < self.without_lidar
-                again = (present[0] & present[1] & drawn).nonzero().squeeze(1)
+                drawn = torch.rand(batch_size, device=frames.lidar_mask.device) < self.without_lidar
+                again = (present["lidar"] & present["camera"] & drawn).nonzero().squeeze(1)
                 maps, present = _with_cameras_alone(maps, present, again)
         head = self.head(self.decoder(self.fuser(maps, present)))
         return NetworkOutput(head, camera, measured, again)
 
+    def second_look(self, output: NetworkOutput, frames: Frames) -> tuple[Detections, Tensor]:
+        """The head's candidates for the B samples and those of `again`, and the rescorer's logits [B+A,K] of them."""
+        found = self._candidates(output)
+        assert self.rescorer is not None and output.camera is not None and output.camera.semantic_logits is not None
+        seen = [output.camera.semantic_logits, frames.image_from_lidar, frames.camera_mask]
+        lidar_mask = frames.lidar_mask if self.lidar is not None else torch.zeros_like(frames.lidar_mask)
+        if (again := output.again) is not None:
+            seen = [torch.cat((part, part[again])) for part in seen]
+            lidar_mask = torch.cat((lidar_mask, torch.zeros_like(again, dtype=torch.bool)))
+        return found, self.rescorer(found, output.head.heatmap, self.head.grid, *seen, lidar_mask)
+
+    def detections(self, output: NetworkOutput, frames: Frames) -> Detections:
+        """The boxes of the network's output for these frames, by descending score."""
+        return self._candidates(output) if self.rescorer is None else rescored(*self.second_look(output, frames))
+
+    @torch.no_grad()
+    def _candidates(self, output: NetworkOutput) -> Detections:
+        head: Any = self.head  # which the output is of
+        found: Detections = head.decode(output.head)
+        return found
+
     @torch.no_grad()
     def detect(self, frames: Frames) -> Detections:
         """Boxes of every sample, by descending score."""
-        return self.head.decode(self(frames).head)
+        return self.detections(self(frames), frames)
 
 
-def _with_cameras_alone(maps: list[Tensor], present: list[Tensor], again: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+def _with_cameras_alone(
+    maps: dict[str, Tensor], present: dict[str, Tensor], again: Tensor
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """The maps [B,C,Y,X] of the LiDAR and [2B,C,Y,X] of the cameras, and who is present [B], with the samples `again`
     appended without their LiDAR: [B+A,...]."""
-    (lidar, camera), (lidar_there, camera_there) = maps, present
+    lidar, camera_there = maps["lidar"], present["camera"]
     alone = torch.cat((torch.arange(len(lidar), device=again.device), len(lidar) + again))
     lidar = torch.cat((lidar, lidar.new_zeros(len(again), *lidar.shape[1:])))
-    lidar_there = torch.cat((lidar_there, torch.zeros_like(again, dtype=torch.bool)))
-    return [lidar, camera[alone]], [lidar_there, torch.cat((camera_there, camera_there[again]))]
+    lidar_there = torch.cat((present["lidar"], torch.zeros_like(again, dtype=torch.bool)))
+    return (
+        {"lidar": lidar, "camera": maps["camera"][alone]},
+        {"lidar": lidar_there, "camera": torch.cat((camera_there, camera_there[again]))},
+    )

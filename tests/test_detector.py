@@ -17,22 +17,18 @@ from perception.camera.image_head import TridentImageHead
 from perception.camera.lift import VALID_RANGES_PX
 from perception.camera.panoptic_head import PanopticHead
 from perception.camera.panoptic_loss import PanopticLoss
-from perception.camera.semantics import SemanticHead
 from perception.detector import FramePreprocessor, FusionDetector
 from perception.engine.checkpoints import load_weights
 from perception.engine.matching import hungarian
-from perception.fusion.fuser import ConcatFuser
 from perception.head.center_targets import CenterLoss
 from perception.model import Frames
 
 
-def detector(image_head: bool = True, lidar: bool = False, **weights: float) -> FusionDetector:
+def detector(image_head: bool = True, lidar: bool = False, **options: Any) -> FusionDetector:
     net = network(lidar=lidar)
     assert net.camera is not None
-    net.camera.semantic = SemanticHead(16, 10)
     net.camera.image_head = TridentImageHead(16, 10, VALID_RANGES_PX) if image_head else None
-    net.fuser = ConcatFuser((16,) * lidar + (18,), 16).eval()
-    return FusionDetector(net, CenterLoss(GRID, 10), **weights)
+    return FusionDetector(net, CenterLoss(GRID, 10), **options)
 
 
 def key_frames() -> Frames:
@@ -58,7 +54,15 @@ def truth() -> list[Det3DDataSample]:
 def test_every_part_of_the_camera_branch_learns(lidar: bool) -> None:
     model = detector(lidar=lidar).train()
     losses = model.loss(key_frames(), truth())
-    expected = {"loss_depth", "loss_semantic", "loss_image_heatmap", "loss_image_box", "loss_heatmap", "loss_box"}
+    expected = {
+        "loss_depth",
+        "loss_semantic",
+        "loss_image_heatmap",
+        "loss_image_box",
+        "loss_heatmap",
+        "loss_box",
+        "loss_rescore",
+    }
     assert expected <= losses.keys() and all(losses[name] > 0 for name in expected)
     sum(losses[name] for name in expected).backward()
     parts = {name: parameter.grad for name, parameter in model.network.camera.named_parameters()}
@@ -189,9 +193,47 @@ def test_a_training_begins_parts_from_other_detectors(tmp_path: Path) -> None:
     assert all((p == 0.5).all() for p in model.network.camera.parameters())
     assert not any((p == 0.5).all() for p in model.network.decoder.parameters())
     model.part_checkpoints = {"radar": str(tmp_path / "taught.pth")}
-    with pytest.raises(ValueError, match="names 'radar'; the network has camera, fuser, decoder, head"):
+    with pytest.raises(ValueError, match="names the part 'radar'; the network has camera, fuser, decoder, head"):
         model.init_weights()
     torch.save({"state_dict": {}}, tmp_path / "empty.pth")
     model.part_checkpoints = {"head": str(tmp_path / "empty.pth")}
     with pytest.raises(ValueError, match=r"empty\.pth"):
         model.init_weights()
+
+
+def test_a_fused_detector_begins_where_its_lidar_s_ended(tmp_path: Path) -> None:
+    """With every part but the camera branch from a LiDAR detector its first stage finds what that one finds."""
+    alone = FusionDetector(network(camera=False), CenterLoss(GRID, 10)).eval()
+    torch.save({"state_dict": alone.state_dict()}, tmp_path / "lidar.pth")
+    parts = dict.fromkeys(("lidar", "fuser", "decoder", "head"), str(tmp_path / "lidar.pth"))
+    torch.manual_seed(1)
+    both = detector(lidar=True)
+    both.network.rescorer = None
+    for parameter in both.network.parameters():
+        torch.nn.init.normal_(parameter)
+    both.part_checkpoints = parts
+    both.init_weights()
+    frame = key_frames()
+    expected, got = alone.network.detect(frame), both.eval().network.detect(frame)
+    torch.testing.assert_close(got.scores, expected.scores)
+    torch.testing.assert_close(got.boxes, expected.boxes)
+    both.train().loss(frame, truth())["loss_heatmap"].backward()
+    assert both.network.fuser.mix["camera"].weight.grad.any()
+    eyes = detector()
+    eyes.part_checkpoints = {"fuser": str(tmp_path / "lidar.pth")}
+    with pytest.raises(ValueError, match=r"lidar\.pth is no ConcatFuser of this size.*mix\.camera"):
+        eyes.init_weights()
+
+
+def test_training_leaves_frozen_parts_as_they_are() -> None:
+    torch.manual_seed(0)
+    model = detector(lidar=True, frozen=("lidar", "decoder")).train()
+    before = {name: value.clone() for name, value in model.network.state_dict().items()}
+    optimizer = torch.optim.SGD((p for p in model.parameters() if p.requires_grad), 0.1)
+    sum(loss for name, loss in model.loss(key_frames(), truth()).items() if "loss" in name).backward()
+    optimizer.step()
+    kept = {name for name, value in model.network.state_dict().items() if torch.equal(value, before[name])}
+    assert {name for name in before if name.startswith(("lidar.", "decoder."))} <= kept
+    assert not {"fuser.norm.running_mean", "fuser.mix.camera.weight", "head.shared.0.weight"} & kept
+    with pytest.raises(ValueError, match="names the part 'eyes'"):
+        detector(frozen="eyes")

@@ -6,11 +6,13 @@ import torch
 from perception.camera.branch import CameraBranch
 from perception.camera.lift import ScaleAwareLift
 from perception.camera.neck import TridentNeck
+from perception.camera.semantics import SemanticHead
 from perception.camera.trident import TridentResNet
 from perception.fusion.decoder import BEVDecoder
 from perception.fusion.fuser import ConcatFuser
 from perception.geometry.grid import BEVGrid
 from perception.head.center_head import CenterHead
+from perception.head.rescorer import BoxRescorer
 from perception.lidar.branch import LidarBranch
 from perception.lidar.sst import SST
 from perception.lidar.voxel_encoder import VoxelEncoder
@@ -24,12 +26,16 @@ def network(lidar: bool = True, camera: bool = True, head_grid: BEVGrid = GRID) 
     sst = SST(16, 16, 2, 32, 1, (1, 8, 8), GRID.shape, conv_dilations=())
     trident = TridentResNet(18, base_channels=16)
     lift = ScaleAwareLift(16, 8, GRID, (1.0, 21.0), 10)
+    neck = TridentNeck(trident.out_channels, 16)
+    rescorer = BoxRescorer(10)
+    torch.nn.init.normal_(rescorer.layers[-1].weight, std=0.002)  # zero until it is trained
     return PerceptionNetwork(
         LidarBranch(VoxelEncoder(GRID, (8, 16)), sst) if lidar else None,
-        CameraBranch(trident, TridentNeck(trident.out_channels, 16), lift) if camera else None,
-        ConcatFuser((16,) * lidar + (8,) * camera, 16),
+        CameraBranch(trident, neck, lift, SemanticHead(16, 10)) if camera else None,
+        ConcatFuser(({"lidar": 16} if lidar else {}) | ({"camera": 18} if camera else {}), 16),
         BEVDecoder(16, (16, 32), (1, 1), 1, 16),
         CenterHead(32, head_grid, (tuple(range(10)),), 16, candidates=20),
+        rescorer if camera else None,
     ).eval()
 
 
@@ -120,3 +126,20 @@ def test_a_network_needs_a_sensor() -> None:
 def test_maps_that_are_not_on_the_heads_grid_are_named(lidar: bool, name: str) -> None:
     with pytest.raises(ValueError, match=rf"the {name} branch's map has \(32, 32\) cells"):
         network(lidar, not lidar, head_grid=GRID.scaled(2))
+
+
+def test_a_second_look_needs_classes_in_the_images() -> None:
+    net = network()
+    with pytest.raises(ValueError, match="semantic head"):
+        PerceptionNetwork(net.lidar, None, net.fuser, net.decoder, net.head, BoxRescorer(10))
+
+
+def test_the_second_look_changes_scores_alone() -> None:
+    net, full = network(), frames()
+    looked = net.detect(full)
+    net.rescorer = None
+    first = net.detect(full)
+    assert not torch.equal(looked.scores, first.scores)
+    for b in range(2):
+        rows = [torch.cat((d.boxes[b], d.labels[b, :, None].float()), dim=1).tolist() for d in (looked, first)]
+        assert sorted(rows[0]) == sorted(rows[1])

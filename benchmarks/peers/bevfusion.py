@@ -34,10 +34,10 @@ def plain(config: Any) -> None:
     camera.lift.scale_aware = False
     camera.lift.valid_ranges_px = ((0.0, 1e8),)
     camera.lift.ground_z_m = None
-    camera.semantic = None
+    camera.semantic = network.rescorer = None
     other = load_config(ROOT / "configs" / "demo_lidar_spconv.py").model.network
     network.lidar = other.lidar
-    network.fuser.update(in_channels=(*other.fuser.in_channels, camera.lift.channels), kernel=3)
+    network.fuser.update(in_channels=dict(other.fuser.in_channels, camera=camera.lift.channels), kernel=3)
 
 
 MODELS = {"ours": ours, "plain": plain}

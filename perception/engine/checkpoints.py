@@ -17,6 +17,7 @@ from mmengine.logging.history_buffer import HistoryBuffer
 from mmengine.runner import checkpoint as mmengine_checkpoint
 
 from perception.engine.convert import read_weights
+from perception.fusion.fuser import ConcatFuser
 
 
 def allow_training_state() -> None:
@@ -167,19 +168,35 @@ def load_backbone(backbone: torch.nn.Module, path: str) -> None:
     _load_module(backbone, state, prefix, path, "tools/convert_checkpoint.py brings foreign ones over")
 
 
+def network_part(network: torch.nn.Module, name: str) -> torch.nn.Module:
+    """A part of a detector's network by its name. Raises ValueError where it has no such part."""
+    found = getattr(network, name, None)
+    if not isinstance(found, torch.nn.Module):
+        parts = ", ".join(name for name, _ in network.named_children())
+        raise ValueError(f"a config names the part {name!r}; the network has {parts}")
+    return found
+
+
 def load_part(network: torch.nn.Module, name: str, path: str) -> None:
-    """Begin a part of a detector's network ("lidar", "camera", "decoder", "head") from another detector's checkpoint.
+    """Begin a part of a detector's network ("lidar", "camera", "fuser", "decoder", "head") from another detector's
+    checkpoint.
+
+    A fuser may begin from one of fewer sensors. What the others have to say begins at zero (ControlNet's zero
+    convolutions, Zhang et al., ICCV 2023), so that the network at first finds what it found without them.
 
     Raises:
         FileNotFoundError: no such file.
         ValueError: the network has no such part, or the file is damaged, or it lacks weights of the part or has them in
             another shape.
     """
-    part = getattr(network, name, None)
-    if not isinstance(part, torch.nn.Module):
-        parts = ", ".join(name for name, _ in network.named_children())
-        raise ValueError(f"part_checkpoints names {name!r}; the network has {parts}")
-    _load_module(part, read_weights(path), f"network.{name}.", path, f"its config must have the same {name}")
+    module = network_part(network, name)
+    state, prefix = read_weights(path), f"network.{name}."
+    if isinstance(module, ConcatFuser):
+        there = {sensor for sensor in module.mix if f"{prefix}mix.{sensor}.weight" in state}
+        for sensor in (module.mix.keys() - there) if there else ():
+            for key, value in module.mix[sensor].state_dict().items():
+                state[f"{prefix}mix.{sensor}.{key}"] = torch.zeros_like(value)
+    _load_module(module, state, prefix, path, f"its config must have the same {name}")
 
 
 def _load_module(module: torch.nn.Module, state: dict[str, Any], prefix: str, path: str, remedy: str) -> None:

@@ -15,6 +15,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from perception.camera.trident import BasicBlock, Bottleneck
 from perception.export.vehicle import CAMERA_INPUTS, LIDAR_INPUTS, VehicleShape, example_inputs
+from perception.head.rescorer import rescored
 from perception.lidar.padded_windows import PaddedWindows, bucket_sizes, pad_windows
 from perception.lidar.sst import SST
 from perception.model import PerceptionNetwork
@@ -61,10 +62,10 @@ class OnnxNetwork(nn.Module):
     def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """boxes [K,9] and scores [K] float32, labels [K] int64, as VehicleNetwork gives them."""
         given = dict(zip(self.input_names, inputs, strict=True))
-        net, maps, present = self.network, [], []
+        net, maps, present = self.network, dict[str, Tensor](), dict[str, Tensor]()
+        camera = None
         if net.lidar is not None:
-            maps.append(self._lidar_map(given))
-            present.append(given["lidar_mask"])
+            maps["lidar"], present["lidar"] = self._lidar_map(given), given["lidar_mask"]
         if net.camera is not None:
             images, matrix, mask = (given[name][None] for name in CAMERA_INPUTS)
             guide = None
@@ -73,9 +74,16 @@ class OnnxNetwork(nn.Module):
                 sample = torch.zeros_like(given["point_voxel"])
                 size = (images.shape[-2], images.shape[-1])
                 guide = net.camera.lift.measure(points, sample, matrix, size).bin
-            maps.append(net.camera(images, matrix, mask, guide, given["frustum_cell"][None]).bev)
-            present.append(mask.any(dim=1))
-        boxes, scores, labels = net.head.decode(net.head(net.decoder(net.fuser(maps, present))))
+            camera = net.camera(images, matrix, mask, guide, given["frustum_cell"][None])
+            maps["camera"], present["camera"] = camera.bev, mask.any(dim=1)
+        output = net.head(net.decoder(net.fuser(maps, present)))
+        found = net.head.decode(output)
+        if net.rescorer is not None:
+            assert camera is not None and camera.semantic_logits is not None
+            there = given.get("lidar_mask", torch.zeros(1, dtype=torch.bool, device=mask.device))
+            logits = net.rescorer(found, output.heatmap, net.head.grid, camera.semantic_logits, matrix, mask, there)
+            found = rescored(found, logits)
+        boxes, scores, labels = found
         return boxes[0], scores[0], labels[0]
 
     def _lidar_map(self, given: Mapping[str, Tensor]) -> Tensor:

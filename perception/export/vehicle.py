@@ -77,8 +77,8 @@ class VehicleNetwork(nn.Module):
         # Around the call, not around the export: what surrounds an export is not in the exported program.
         low = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.precision)
         with nullcontext() if low is None else torch.autocast(device.type, low):
-            head = self.network(frames).head
-        boxes, scores, labels = self.network.head.decode(head)
+            output = self.network(frames)
+        boxes, scores, labels = self.network.detections(output, frames)
         return boxes[0], scores[0], labels[0]
 
 

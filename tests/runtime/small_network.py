@@ -28,7 +28,7 @@ network["camera"]["backbone"].update(base_channels=8)
 network["camera"]["neck"].update(in_channels=(16, 32), channels=16)
 network["camera"]["lift"].update(in_channels=16, channels=8, grid=grid, depth_bins=13)
 network["camera"]["semantic"].update(in_channels=16)
-network["fuser"].update(in_channels=(16, 18), channels=16)
+network["fuser"].update(in_channels=dict(lidar=16, camera=18), channels=16)
 network["decoder"].update(in_channels=16, channels=(16, 16), layers=(1, 1), out_channels=16)
 network["head"].update(in_channels=32, grid=grid, channels=16, candidates=60)
 test_pipeline[1].update(min_hw=image_hw)
@@ -66,11 +66,13 @@ def export_small_network(folder: Path, target: Literal["aoti", "onnx"] = "aoti")
             torch.nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
     for box in head.boxes:
         # Sizes of metres: what is compared is to a millimetre, and features are about 20.
-        torch.nn.init.normal_(box.weight, std=0.005)
+        torch.nn.init.normal_(box.weight, std=0.003)
     for heatmap in head.heatmaps:
         # The last candidates score below what is counted, so that rounding does not decide which boxes there are.
-        torch.nn.init.normal_(heatmap.weight, std=0.03)
+        torch.nn.init.normal_(heatmap.weight, std=0.01)
         torch.nn.init.constant_(heatmap.bias, -4.0)
+    # Zero until it is trained.
+    torch.nn.init.normal_(model.network.rescorer.layers[-1].weight, std=0.002)
     torch.save({"state_dict": model.state_dict()}, checkpoint)
     artifact = export(config, checkpoint, folder / "artifact", max_points=120_000, target=target)
     return Exported(artifact, config, checkpoint)

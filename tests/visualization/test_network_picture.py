@@ -87,7 +87,7 @@ def test_what_a_network_passes_on_is_kept() -> None:
     network = PerceptionNetwork(
         LidarBranch(VoxelEncoder(grid, (8, 16)), SST(16, 16, 2, 32, 1, (1, 8, 8), grid.shape, conv_dilations=())),
         CameraBranch(trident, TridentNeck(trident.out_channels, 16), ScaleAwareLift(16, 8, grid, (1.0, 21.0), 10)),
-        ConcatFuser((16, 8), 16),
+        ConcatFuser({"lidar": 16, "camera": 8}, 16),
         BEVDecoder(16, (16, 32), (1, 1), 1, 16),
         CenterHead(32, grid, (tuple(range(10)),), 16, candidates=20),
     ).eval()
@@ -102,9 +102,10 @@ def test_what_a_network_passes_on_is_kept() -> None:
     assert sorted(views.tokens[:, 0] * 32 + views.tokens[:, 1]) == occupied[occupied >= 0].tolist()
     assert views.depth_m.shape == (2, 4, 8)
     assert ((views.depth_m > 1) & (views.depth_m < 21)).all()
-    both = [torch.from_numpy(views.maps[name])[None] for name in ("LiDAR features", "lifted image features")]
+    names = {"lidar": "LiDAR features", "camera": "lifted image features"}
+    both = {sensor: torch.from_numpy(views.maps[name])[None] for sensor, name in names.items()}
     with torch.no_grad():
-        fused = network.fuser(both, [on[:, 0], on[:, 0]])[0].numpy()
+        fused = network.fuser(both, dict.fromkeys(both, on[:, 0]))[0].numpy()
     np.testing.assert_allclose(views.maps["fused features"], fused, atol=1e-5)
     assert network_picture(views).shape[1] == 1920
     assert not network.camera._forward_hooks
