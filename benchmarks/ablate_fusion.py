@@ -4,8 +4,9 @@ configs/demo_fusion.py, demo_fusion_gated.py, demo_lidar.py and demo_camera.py w
 a fused detector the same weights are also scored with one of the sensors off, and with both as the first stage finds
 boxes, before the second look. Two more go on from "lidar" of their seed for --stage-epochs at a third of the learning
 rate: "longer" with the LiDAR alone, and "staged", which is demo_fusion.py with the camera branch of "camera" of seed 0
-and the LiDAR branch frozen. What they begin from is trained first where it is not there. A run that is finished is kept
-in --work-dir.
+and the LiDAR branch frozen. "rescored" goes on from "staged" with all but the second look frozen, at the whole rate,
+and a second look that begins anew. What they begin from is trained first where it is not there. A run that is finished
+is kept in --work-dir.
 
 python tools/create_data.py synthetic --out data/synthetic        (or `make demo`, which makes it)
 python benchmarks/ablate_fusion.py [--data data/synthetic] [--epochs 7] [--seeds 0 1 2] [--only lidar longer staged]
@@ -33,7 +34,9 @@ CONFIGS = {
     "camera": "demo_camera.py",
     "longer": "demo_lidar.py",
     "staged": "demo_fusion.py",
+    "rescored": "demo_fusion.py",
 }
+BUT_THE_CAMERAS = ("lidar", "fuser", "decoder", "head")
 
 
 def run(name: str, seed: int, args: argparse.Namespace) -> dict[str, Any]:
@@ -44,17 +47,23 @@ def run(name: str, seed: int, args: argparse.Namespace) -> dict[str, Any]:
 
 def train_and_score(name: str, seed: int, args: argparse.Namespace, work_dir: Path) -> dict[str, Any]:
     later = name in ("longer", "staged")
-    epochs, lr = (args.stage_epochs, args.lr / 3) if later else (args.epochs, args.lr)
+    epochs = {"camera": args.camera_epochs or args.epochs, "rescored": args.stage_epochs}.get(name, args.epochs)
+    epochs, lr = (args.stage_epochs, args.lr / 3) if later else (epochs, args.lr)
     config = lidar_config(args.data, epochs, lr, CONFIGS[name], float32=False)
     config.randomness.seed = seed
     if later:
         run("lidar", seed, args)
         alone = str(args.work_dir / f"lidar_{seed}" / "latest.pth")
-        config.model.part_checkpoints = dict.fromkeys(("lidar", "fuser", "decoder", "head"), alone)
+        config.model.part_checkpoints = dict.fromkeys(BUT_THE_CAMERAS, alone)
     if name == "staged":
         run("camera", 0, args)
         config.model.part_checkpoints["camera"] = str(args.work_dir / "camera_0" / "latest.pth")
         config.model.frozen = ["lidar"]
+    if name == "rescored":
+        run("staged", seed, args)
+        config.model.frozen = [*BUT_THE_CAMERAS, "camera"]
+        staged = str(args.work_dir / f"staged_{seed}" / "latest.pth")
+        config.model.part_checkpoints = dict.fromkeys(config.model.frozen, staged)
     interrupted = args.resume and (work_dir / "last_checkpoint").is_file()
     checkpoint = train(copy.deepcopy(config), work_dir, resume=interrupted)
     sensors = tuple(SENSORS) if config.model.network.lidar and config.model.network.camera else ("fused",)
@@ -79,6 +88,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add_arguments(parser, "work_dirs/ablate_fusion", epochs=7)
     parser.add_argument("--stage-epochs", type=int, default=2, help="of a later stage (default: %(default)s)")
+    parser.add_argument("--camera-epochs", type=int, help='of "camera" (default: as --epochs)')
     seeds.add_arguments(parser, tuple(CONFIGS), ("lidar", "concat", "gated"))
     args = parser.parse_args()
     rows = seeds.every_row(lambda name, seed: run(name, seed, args), args)
@@ -86,7 +96,7 @@ def main() -> None:
     print("AP of the classes, means over seeds:")
     for label in rows[0]["AP"]:
         means = {n: statistics.mean(row["AP"][label] for row in rows if row["name"] == n) for n in args.only}
-        print(f"{label:22}" + "".join(f"{n:>8} {value:5.1f}" for n, value in means.items()))
+        print(f"{label:22}" + "".join(f"{n:>9} {value:5.1f}" for n, value in means.items()))
 
 
 if __name__ == "__main__":

@@ -156,7 +156,7 @@ class FusionDetector(Base3DDetector):
             known = _with_repeated(*known, output.again, len(batch_data_samples))
         losses: dict[str, Tensor] = self.criterion(self.network.head, output.head, *known)
         if self.network.rescorer is not None:
-            found, logits = self.network.second_look(output, frames)
+            found, logits = self.network.second_stage(output, frames)
             losses["loss_rescore"] = self.network.rescorer.loss(logits, found, *known)
         camera = self.network.camera
         if camera is not None and output.camera is not None and output.measured is not None:

@@ -125,20 +125,23 @@ class PerceptionNetwork(nn.Module):
         head = self.head(self.decoder(self.fuser(maps, present)))
         return NetworkOutput(head, camera, measured, again)
 
-    def second_look(self, output: NetworkOutput, frames: Frames) -> tuple[Detections, Tensor]:
+    def second_stage(self, output: NetworkOutput, frames: Frames) -> tuple[Detections, Tensor]:
         """The head's candidates for the B samples and those of `again`, and the rescorer's logits [B+A,K] of them."""
         found = self._candidates(output)
-        assert self.rescorer is not None and output.camera is not None and output.camera.semantic_logits is not None
+        assert self.rescorer is not None and self.camera is not None
+        assert output.camera is not None and output.camera.semantic_logits is not None
         seen = [output.camera.semantic_logits, frames.image_from_lidar, frames.camera_mask]
         lidar_mask = frames.lidar_mask if self.lidar is not None else torch.zeros_like(frames.lidar_mask)
         if (again := output.again) is not None:
             seen = [torch.cat((part, part[again])) for part in seen]
             lidar_mask = torch.cat((lidar_mask, torch.zeros_like(again, dtype=torch.bool)))
-        return found, self.rescorer(found, output.head.heatmap, self.head.grid, *seen, lidar_mask)
+        return found, self.rescorer(
+            found, output.head.heatmap, self.head.grid, *seen, lidar_mask, self.camera.lift.stride
+        )
 
     def detections(self, output: NetworkOutput, frames: Frames) -> Detections:
         """The boxes of the network's output for these frames, by descending score."""
-        return self._candidates(output) if self.rescorer is None else rescored(*self.second_look(output, frames))
+        return self._candidates(output) if self.rescorer is None else rescored(*self.second_stage(output, frames))
 
     @torch.no_grad()
     def _candidates(self, output: NetworkOutput) -> Detections:

@@ -79,9 +79,10 @@ class OnnxNetwork(nn.Module):
         output = net.head(net.decoder(net.fuser(maps, present)))
         found = net.head.decode(output)
         if net.rescorer is not None:
-            assert camera is not None and camera.semantic_logits is not None
+            assert net.camera is not None and camera is not None
             there = given.get("lidar_mask", torch.zeros(1, dtype=torch.bool, device=mask.device))
-            logits = net.rescorer(found, output.heatmap, net.head.grid, camera.semantic_logits, matrix, mask, there)
+            seen = (camera.semantic_logits, matrix, mask, there, net.camera.lift.stride)
+            logits = net.rescorer(found, output.heatmap, net.head.grid, *seen)
             found = rescored(found, logits)
         boxes, scores, labels = found
         return boxes[0], scores[0], labels[0]

@@ -16,6 +16,7 @@ from perception.head.object_count import object_count
 PLACES = (-0.35, 0.0, 0.35)
 # Centre distances within which nuScenes counts a detection (Caesar et al., CVPR 2020, section 3.1).
 MATCH_DISTANCES_M = (0.5, 1.0, 2.0, 4.0)
+# Added to probabilities, whose logarithms would else have no bound.
 FAINT = 0.01
 # An optimizer moves weights by about its learning rate a step. In a thousand steps from zero, sums of them come to some
 # tenths; a change of opinion is some whole logits.
@@ -27,8 +28,7 @@ class BoxRescorer(Float32Module):
     tells LiDAR points; but of boxes, which cameras find alone too, and after detection, as the second stage of
     CenterPoint (Yin et al., CVPR 2021) refines scores.
 
-    In the fused map the same classes are there, and a detector that learns from both sensors at once hardly uses them:
-    what the LiDAR says is learnt sooner. Here they meet the heatmap's opinion when that has been formed. A candidate is
+    The same classes are in the fused map, but short trainings hardly use them there (docs/fusion.md). A candidate is
     described by the heatmap's logits of all classes around its centre; the classes' mean probabilities in the images at
     27 places inside the box and the share of those that a camera sees; its size, distance and label; and whether there
     is a LiDAR. Nothing of it is trained through: the first stage learns as if there were no second.
@@ -65,11 +65,12 @@ class BoxRescorer(Float32Module):
         image_from_lidar: Tensor,  # [B,N,4,4]
         camera_mask: Tensor,  # [B,N] bool
         lidar_mask: Tensor,  # [B] bool
+        stride: int,  # pixels of the images per cell of semantic_logits
     ) -> Tensor:
         """[B,K] logits: the scores', and what is learnt to be added. Their sum expects the share of MATCH_DISTANCES_M
         within which a candidate finds an object. One that no camera sees keeps its score."""
         with torch.no_grad():
-            seen = box_probabilities(found.boxes, semantic_logits, image_from_lidar, camera_mask, self.places)
+            seen = box_probabilities(found.boxes, semantic_logits, image_from_lidar, camera_mask, self.places, stride)
             x = self._inputs(found, heatmap, grid, seen, lidar_mask)
         change: Tensor = self.layers(self.norm(x.flatten(0, 1)))
         return found.scores.detach().logit(eps=1e-6) + GAIN * change.view(x.shape[:2]) * (seen[..., -1] > 0)
@@ -120,7 +121,7 @@ def box_probabilities(
     image_from_lidar: Tensor,  # [B,N,4,4]
     camera_mask: Tensor,  # [B,N] bool
     places: Tensor,  # [P,3], shares of a box's size from its centre along its length, width and height
-    stride: int = 8,
+    stride: int,  # pixels per cell of the logits
 ) -> Tensor:
     """[B,K,C+1] float32: mean probabilities of the classes at the places of each box, over all cameras that see them
     (zero where none does), and the share of the places that are seen."""
@@ -133,7 +134,7 @@ def box_probabilities(
     flat = F.pad(points.flatten(1, 2), (0, 1), value=1.0)[:, None]
     projected = flat @ image_from_lidar[:, :, :3].float().transpose(2, 3)
     depth = projected[..., 2]
-    # Half a pixel more: the middle of the first pixel is 0, of the first pixel's edge -0.5.
+    # From the image's corner, which is half a pixel before the middle of its first pixel.
     pixels = projected[..., :2] / depth.clamp(min=0.1)[..., None] + 0.5
     size = pixels.new_tensor([width * stride, height * stride])
     seen = (depth > 0.5) & ((pixels >= 0) & (pixels < size)).all(dim=-1) & camera_mask[:, :, None]

@@ -34,7 +34,7 @@ def test_probabilities_are_the_mean_at_places_that_cameras_see() -> None:
     boxes = candidates(generator).boxes
     logits, matrices, mask = rig(generator)
     places = torch.tensor([[0.0, 0, 0], [0.35, 0, 0.35], [-0.35, 0.35, -0.35]])
-    got = box_probabilities(boxes, logits, matrices, mask, places)
+    got = box_probabilities(boxes, logits, matrices, mask, places, 8)
     shares = logits.softmax(dim=2)
     partly = 0
     for b, k in torch.cartesian_prod(torch.arange(2), torch.arange(40)).tolist():
@@ -108,7 +108,7 @@ def test_classes_in_the_images_settle_what_the_heatmap_leaves_open() -> None:
 
     def look(found: Detections, logits: Tensor) -> Tensor:
         there = torch.ones(1).bool()
-        return rescorer(found, torch.zeros(1, 3, 32, 32), GRID, logits, ahead, everywhere, there)
+        return rescorer(found, torch.zeros(1, 3, 32, 32), GRID, logits, ahead, everywhere, there, 8)
 
     for _ in range(150):
         found, shown, boxes, truth = scene()
@@ -139,8 +139,8 @@ def test_a_candidate_that_no_camera_sees_keeps_its_score() -> None:
     found, (logits, matrices, mask) = candidates(generator), rig(generator)
     heatmap, there = torch.randn(2, 3, 32, 32, generator=generator), torch.ones(2).bool()
     with torch.no_grad():
-        scores = rescorer(found, heatmap, GRID, logits, matrices, mask, there).sigmoid()
-    seen = box_probabilities(found.boxes, logits, matrices, mask, rescorer.places)[..., -1] > 0
+        scores = rescorer(found, heatmap, GRID, logits, matrices, mask, there, 8).sigmoid()
+    seen = box_probabilities(found.boxes, logits, matrices, mask, rescorer.places, 8)[..., -1] > 0
     same = (scores - found.scores).abs() < 2e-4
     assert same[~seen].all() and 10 < seen.sum() < 70 and not same[seen & (found.scores > 0)].any()
 
@@ -151,5 +151,5 @@ def test_it_stays_in_float32_when_the_network_is_cast(dtype: torch.dtype) -> Non
     generator = torch.Generator().manual_seed(4)
     found, (logits, matrices, mask) = candidates(generator), rig(generator)
     heatmap, there = torch.randn(2, 3, 32, 32, generator=generator), torch.ones(2).bool()
-    known = rescorer(found, heatmap, GRID, logits, matrices, mask, there)
-    assert torch.equal(rescorer.to(dtype)(found, heatmap, GRID, logits, matrices, mask, there), known)
+    known = rescorer(found, heatmap, GRID, logits, matrices, mask, there, 8)
+    assert torch.equal(rescorer.to(dtype)(found, heatmap, GRID, logits, matrices, mask, there, 8), known)
