@@ -2,11 +2,10 @@
 
 configs/demo_fusion.py, demo_fusion_gated.py, demo_lidar.py and demo_camera.py with the same data, samples and seeds. Of
 a fused detector the same weights are also scored with one of the sensors off, and with both as the first stage finds
-boxes, before the second look. Two more go on from "lidar" of their seed for --stage-epochs at a third of the learning
+boxes, before the second stage. Two more go on from "lidar" of their seed for --stage-epochs at a third of the learning
 rate: "longer" with the LiDAR alone, and "staged", which is demo_fusion.py with the camera branch of "camera" of seed 0
-and the LiDAR branch frozen. "rescored" goes on from "staged" with all but the second look frozen, at the whole rate,
-and a second look that begins anew. What they begin from is trained first where it is not there. A run that is finished
-is kept in --work-dir.
+and the LiDAR branch frozen. What they begin from is trained first where it is not there. A run that is finished is kept
+in --work-dir. What the second stage brings is taken apart by benchmarks/ablate_second_stage.py.
 
 python tools/create_data.py synthetic --out data/synthetic        (or `make demo`, which makes it)
 python benchmarks/ablate_fusion.py [--data data/synthetic] [--epochs 7] [--seeds 0 1 2] [--only lidar longer staged]
@@ -34,9 +33,8 @@ CONFIGS = {
     "camera": "demo_camera.py",
     "longer": "demo_lidar.py",
     "staged": "demo_fusion.py",
-    "rescored": "demo_fusion.py",
 }
-BUT_THE_CAMERAS = ("lidar", "fuser", "decoder", "head")
+BUT_THE_CAMERAS = ("lidar", "fuser", "decoder", "head", "second_stage")
 
 
 def run(name: str, seed: int, args: argparse.Namespace) -> dict[str, Any]:
@@ -47,8 +45,9 @@ def run(name: str, seed: int, args: argparse.Namespace) -> dict[str, Any]:
 
 def train_and_score(name: str, seed: int, args: argparse.Namespace, work_dir: Path) -> dict[str, Any]:
     later = name in ("longer", "staged")
-    epochs = {"camera": args.camera_epochs or args.epochs, "rescored": args.stage_epochs}.get(name, args.epochs)
-    epochs, lr = (args.stage_epochs, args.lr / 3) if later else (epochs, args.lr)
+    epochs, lr = (args.stage_epochs, args.lr / 3) if later else (args.epochs, args.lr)
+    if name == "camera" and args.camera_epochs:
+        epochs = args.camera_epochs
     config = lidar_config(args.data, epochs, lr, CONFIGS[name], float32=False)
     config.randomness.seed = seed
     if later:
@@ -59,28 +58,23 @@ def train_and_score(name: str, seed: int, args: argparse.Namespace, work_dir: Pa
         run("camera", 0, args)
         config.model.part_checkpoints["camera"] = str(args.work_dir / "camera_0" / "latest.pth")
         config.model.frozen = ["lidar"]
-    if name == "rescored":
-        run("staged", seed, args)
-        config.model.frozen = [*BUT_THE_CAMERAS, "camera"]
-        staged = str(args.work_dir / f"staged_{seed}" / "latest.pth")
-        config.model.part_checkpoints = dict.fromkeys(config.model.frozen, staged)
     interrupted = args.resume and (work_dir / "last_checkpoint").is_file()
     checkpoint = train(copy.deepcopy(config), work_dir, resume=interrupted)
     sensors = tuple(SENSORS) if config.model.network.lidar and config.model.network.camera else ("fused",)
     scores = evaluate(copy.deepcopy(config), checkpoint, work_dir / "test", sensors)
-    if config.model.network.rescorer is not None:
+    if config.model.network.second_stage is not None:
         scores["first_stage"] = first_stage(config, checkpoint, work_dir / "test")
     row = {"name": name, "seed": seed, **{key: round(100 * value["NDS"], 1) for key, value in scores.items()}}
     return row | {"AP": {key: round(100 * value, 1) for key, value in scores["fused"]["AP"].items()}}
 
 
 def first_stage(config: Any, checkpoint: Path, out_dir: Path) -> dict[str, Any]:
-    """Scores of the same weights without the second look."""
+    """Scores of the same weights without the second stage."""
     config = copy.deepcopy(config)
-    config.model.network.rescorer = None
+    config.model.network.second_stage = None
     weights = read_checkpoint(checkpoint)["state_dict"]
     plain = checkpoint.with_name("first_stage.pth")
-    torch.save({"state_dict": {k: v for k, v in weights.items() if not k.startswith("network.rescorer.")}}, plain)
+    torch.save({"state_dict": {k: v for k, v in weights.items() if not k.startswith("network.second_stage.")}}, plain)
     return evaluate(config, plain, out_dir / "first_stage")["fused"]
 
 

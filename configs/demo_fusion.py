@@ -32,7 +32,7 @@ from perception.fusion.fuser import ConcatFuser
 from perception.geometry.grid import BEVGrid
 from perception.head.center_head import CenterHead
 from perception.head.center_targets import CenterLoss
-from perception.head.rescorer import BoxRescorer
+from perception.head.second_stage import SecondStage
 from perception.lidar.branch import LidarBranch
 from perception.lidar.sst import SST
 from perception.lidar.voxel_encoder import VoxelEncoder
@@ -81,7 +81,7 @@ model = dict(
             # Half a typical width of each class.
             nms_radius_m=(1.0, 1.5, 1.5, 1.5, 1.5, 0.5, 0.5, 0.3, 0.3, 0.5),
         ),
-        rescorer=dict(type=BoxRescorer, classes=10),
+        second_stage=dict(type=SecondStage, classes=10, in_channels=64, image_channels=48),
         without_lidar=0.5,
     ),
     loss=dict(type=CenterLoss, grid=grid, classes=10, box_weight=1.0, box_radius=1),

@@ -18,5 +18,5 @@ train_dataloader.dataset.pipeline = train_pipeline  # noqa: F405
 test_dataloader.dataset.pipeline = test_pipeline  # noqa: F405
 test_evaluator.out_dir = "work_dirs/demo_lidar/test"  # noqa: F405
 model.network.camera = None  # noqa: F405
-model.network.rescorer = None  # noqa: F405
+model.network.second_stage.image_channels = 0  # noqa: F405
 model.network.fuser.in_channels = dict(lidar=64)  # noqa: F405

@@ -20,7 +20,7 @@ from perception.camera.trident import TridentResNet
 from perception.fusion.decoder import BEVDecoder
 from perception.fusion.fuser import ConcatFuser
 from perception.geometry.grid import BEVGrid
-from perception.head.rescorer import BoxRescorer
+from perception.head.second_stage import SecondStage
 
 with read_base():
     from .nuscenes_lidar import *  # noqa: F403
@@ -60,7 +60,7 @@ model.network = dict(  # noqa: F405
     # The head looks at 0.8 m cells, as BEVDepth's.
     decoder=dict(type=BEVDecoder, in_channels=128, channels=(128, 256), layers=(5, 5), out_channels=128),
     head=camera_head,
-    rescorer=dict(type=BoxRescorer, classes=10),
+    second_stage=dict(type=SecondStage, classes=10, in_channels=256, image_channels=128),
 )
 model.loss.grid = camera_grid  # noqa: F405
 model.depth_weight = 3.0  # noqa: F405  BEVDepth's; the other weights of what is learnt in the images are plain ones

@@ -7,7 +7,7 @@ TridentNet (docs/training.md has the command).
 from mmengine.config import read_base
 
 from perception.fusion.fuser import ConcatFuser
-from perception.head.rescorer import BoxRescorer
+from perception.head.second_stage import SecondStage
 
 with read_base():
     from .nuscenes_camera import *  # noqa: F403
@@ -24,9 +24,9 @@ model.network.update(  # noqa: F405
     fuser=dict(type=ConcatFuser, in_channels=dict(lidar=128, camera=90), channels=128),
     decoder=decoder,  # noqa: F405
     head=head,  # noqa: F405
-    rescorer=dict(type=BoxRescorer, classes=10),
+    second_stage=dict(type=SecondStage, classes=10, in_channels=256, image_channels=128),
     without_lidar=0.5,
 )
 model.loss.grid = head_grid  # noqa: F405
-model.part_checkpoints = dict(lidar=None, camera=None, fuser=None, decoder=None, head=None)  # noqa: F405
+model.part_checkpoints = dict(lidar=None, camera=None, fuser=None, decoder=None, head=None, second_stage=None)  # noqa: F405
 find_unused_parameters = False

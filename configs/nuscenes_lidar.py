@@ -17,6 +17,7 @@ from perception.fusion.fuser import ConcatFuser
 from perception.geometry.grid import BEVGrid
 from perception.head.center_head import CenterHead
 from perception.head.center_targets import CenterLoss
+from perception.head.second_stage import SecondStage
 from perception.lidar.branch import LidarBranch
 from perception.lidar.sst import SST
 from perception.lidar.voxel_encoder import VoxelEncoder
@@ -65,6 +66,7 @@ model = dict(
         fuser=dict(type=ConcatFuser, in_channels=dict(lidar=128), channels=128),
         decoder=decoder,
         head=head,
+        second_stage=dict(type=SecondStage, classes=10, in_channels=256),
     ),
     loss=dict(type=CenterLoss, grid=head_grid, classes=10),
 )

@@ -150,14 +150,14 @@ class FusionDetector(Base3DDetector):
         """Losses by name. Each sample's gt_instances_3d: bboxes_3d [K,9] (velocity may be NaN) and labels_3d [K]."""
         frames = batch_inputs
         output = self.network(frames)
-        boxes, labels, sample = _ground_truth(batch_data_samples)
+        boxes, labels, sample = ground_truth(batch_data_samples)
         known = boxes, labels, sample
         if output.again is not None:
             known = _with_repeated(*known, output.again, len(batch_data_samples))
         losses: dict[str, Tensor] = self.criterion(self.network.head, output.head, *known)
-        if self.network.rescorer is not None:
-            found, logits = self.network.second_stage(output, frames)
-            losses["loss_rescore"] = self.network.rescorer.loss(logits, found, *known)
+        if self.network.second_stage is not None:
+            found, corrections = self.network.corrections(output, frames)
+            losses |= self.network.second_stage.loss(corrections, found, *known)
         camera = self.network.camera
         if camera is not None and output.camera is not None and output.measured is not None:
             learned = image_losses(
@@ -225,7 +225,7 @@ def _padded(samples: Sequence[Tensor]) -> Tensor:
     return torch.nn.utils.rnn.pad_sequence(list(samples), batch_first=True)
 
 
-def _ground_truth(samples: list[Det3DDataSample]) -> tuple[Tensor, Tensor, Tensor]:
+def ground_truth(samples: list[Det3DDataSample]) -> tuple[Tensor, Tensor, Tensor]:
     """boxes [K,9] with the gravity centre, labels [K] and sample [K] of a batch."""
     boxes, labels, index = [], [], []
     for i, sample in enumerate(samples):

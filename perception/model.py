@@ -13,7 +13,7 @@ from perception.fusion.decoder import BEVDecoder
 from perception.fusion.fuser import Fuser
 from perception.head.center_head import CenterHead, Detections, HeadOutput
 from perception.head.query_head import QueryHead, QueryOutput
-from perception.head.rescorer import BoxRescorer, rescored
+from perception.head.second_stage import CameraEvidence, Corrections, Evidence, SecondStage, corrected
 from perception.lidar.branch import LidarBranch
 
 
@@ -43,12 +43,14 @@ class NetworkOutput(NamedTuple):
     head: the head's output for the B samples, and then for those of `again`.
     camera: the camera branch's; None without cameras.
     measured: what the LiDAR measured in the pictures, which supervises them.
+    bev: the decoded map [B+A,C,Y,X] that the head read.
     again: [A] int64, the samples that were decoded a second time as if their LiDAR were missing (`without_lidar`).
     """
 
     head: HeadOutput | QueryOutput
     camera: CameraOutput | None
     measured: MeasuredCells | None
+    bev: Tensor
     again: Tensor | None = None
 
 
@@ -60,13 +62,14 @@ class PerceptionNetwork(nn.Module):
         fuser: joins their maps, "lidar" and "camera".
         decoder: BEV decoder.
         head: from the decoded map to boxes.
-        rescorer: if given, the head's boxes are scored again by what the camera branch's semantic head shows in them.
+        second_stage: if given, it corrects the head's boxes and their scores; with image channels, also by what the
+            camera branch's features and semantic head show in them.
         without_lidar: share (0 to 1) of the training samples with both sensors that are decoded a second time, from
             their cameras alone. The branches run once. Modality dropout could have as many of them only by taking the
             LiDAR from as many, and in a batch of one its batch norms would never see both kinds together.
 
     Raises ValueError without any branch, where a map's cells are not those of the head's grid, where `without_lidar` is
-    no share, or for a rescorer without a semantic head.
+    no share, or where the second stage is of other channels or needs a semantic head that is not there.
     """
 
     def __init__(
@@ -76,7 +79,7 @@ class PerceptionNetwork(nn.Module):
         fuser: Fuser,
         decoder: BEVDecoder,
         head: CenterHead | QueryHead,
-        rescorer: BoxRescorer | None = None,
+        second_stage: SecondStage | None = None,
         without_lidar: float = 0.0,
     ) -> None:
         super().__init__()
@@ -93,10 +96,10 @@ class PerceptionNetwork(nn.Module):
                 )
         if not 0 <= without_lidar <= 1:
             raise ValueError(f"without_lidar must be a share from 0 to 1, got {without_lidar}")
-        if rescorer is not None and (camera is None or camera.semantic is None):
-            raise ValueError("the rescorer needs a camera branch with a semantic head")
+        if second_stage is not None:
+            _check_second_stage(second_stage, decoder, camera)
         self.lidar, self.camera = lidar, camera
-        self.fuser, self.decoder, self.head, self.rescorer = fuser, decoder, head, rescorer
+        self.fuser, self.decoder, self.head, self.second_stage = fuser, decoder, head, second_stage
         self.without_lidar = without_lidar if lidar is not None and camera is not None else 0.0
 
     def forward(self, frames: Frames) -> NetworkOutput:
@@ -122,26 +125,42 @@ class PerceptionNetwork(nn.Module):
                 drawn = torch.rand(batch_size, device=frames.lidar_mask.device) < self.without_lidar
                 again = (present["lidar"] & present["camera"] & drawn).nonzero().squeeze(1)
                 maps, present = _with_cameras_alone(maps, present, again)
-        head = self.head(self.decoder(self.fuser(maps, present)))
-        return NetworkOutput(head, camera, measured, again)
+        bev = self.decoder(self.fuser(maps, present))
+        return NetworkOutput(self.head(bev), camera, measured, bev, again)
 
-    def second_stage(self, output: NetworkOutput, frames: Frames) -> tuple[Detections, Tensor]:
-        """The head's candidates for the B samples and those of `again`, and the rescorer's logits [B+A,K] of them."""
+    def evidence(self, output: NetworkOutput, frames: Frames) -> tuple[Detections, Evidence]:
+        """The head's candidates for the B samples and those of `again`, and what the second stage is to know of them.
+
+        Raises ValueError without a second stage.
+        """
+        if self.second_stage is None:
+            raise ValueError("the network has no second stage")
         found = self._candidates(output)
-        assert self.rescorer is not None and self.camera is not None
-        assert output.camera is not None and output.camera.semantic_logits is not None
-        seen = [output.camera.semantic_logits, frames.image_from_lidar, frames.camera_mask]
         lidar_mask = frames.lidar_mask if self.lidar is not None else torch.zeros_like(frames.lidar_mask)
-        if (again := output.again) is not None:
-            seen = [torch.cat((part, part[again])) for part in seen]
-            lidar_mask = torch.cat((lidar_mask, torch.zeros_like(again, dtype=torch.bool)))
-        return found, self.rescorer(
-            found, output.head.heatmap, self.head.grid, *seen, lidar_mask, self.camera.lift.stride
-        )
+        if output.again is not None:
+            lidar_mask = torch.cat((lidar_mask, torch.zeros_like(output.again, dtype=torch.bool)))
+        cameras = None
+        if self.second_stage.images is not None:
+            assert self.camera is not None and output.camera is not None and output.camera.semantic_logits is not None
+            shown = [output.camera.features, output.camera.semantic_logits, frames.image_from_lidar, frames.camera_mask]
+            if output.again is not None:
+                shown = [torch.cat((part, part[output.again])) for part in shown]
+            cameras = CameraEvidence(shown[0], shown[1], shown[2], shown[3], self.camera.lift.stride)
+        heatmap, grid = output.head.heatmap, self.head.grid
+        return found, self.second_stage.evidence(found, heatmap, output.bev, grid, lidar_mask, cameras)
+
+    def corrections(self, output: NetworkOutput, frames: Frames) -> tuple[Detections, Corrections]:
+        """The head's candidates for the B samples and those of `again`, and what the second stage says of them."""
+        found, known = self.evidence(output, frames)
+        assert self.second_stage is not None
+        return found, self.second_stage(*known)
 
     def detections(self, output: NetworkOutput, frames: Frames) -> Detections:
         """The boxes of the network's output for these frames, by descending score."""
-        return self._candidates(output) if self.rescorer is None else rescored(*self.second_stage(output, frames))
+        if self.second_stage is None:
+            return self._candidates(output)
+        found, corrections = self.corrections(output, frames)
+        return corrected(found, corrections.by_all)
 
     @torch.no_grad()
     def _candidates(self, output: NetworkOutput) -> Detections:
@@ -153,6 +172,22 @@ class PerceptionNetwork(nn.Module):
     def detect(self, frames: Frames) -> Detections:
         """Boxes of every sample, by descending score."""
         return self.detections(self(frames), frames)
+
+
+def _check_second_stage(stage: SecondStage, decoder: BEVDecoder, camera: CameraBranch | None) -> None:
+    if stage.in_channels != decoder.out_channels:
+        raise ValueError(
+            f"the second stage's in_channels are {stage.in_channels}; the decoder's map has {decoder.out_channels}"
+        )
+    if not stage.image_channels:
+        return
+    if camera is None or camera.semantic is None:
+        raise ValueError("a second stage with image_channels needs a camera branch with a semantic head")
+    if stage.image_channels != camera.neck.out_channels:
+        raise ValueError(
+            f"the second stage's image_channels are {stage.image_channels}; the neck's features have "
+            f"{camera.neck.out_channels}"
+        )
 
 
 def _with_cameras_alone(

@@ -12,7 +12,7 @@ from perception.fusion.decoder import BEVDecoder
 from perception.fusion.fuser import ConcatFuser
 from perception.geometry.grid import BEVGrid
 from perception.head.center_head import CenterHead
-from perception.head.rescorer import BoxRescorer
+from perception.head.second_stage import SecondStage
 from perception.lidar.branch import LidarBranch
 from perception.lidar.sst import SST
 from perception.lidar.voxel_encoder import VoxelEncoder
@@ -27,15 +27,16 @@ def network(lidar: bool = True, camera: bool = True, head_grid: BEVGrid = GRID) 
     trident = TridentResNet(18, base_channels=16)
     lift = ScaleAwareLift(16, 8, GRID, (1.0, 21.0), 10)
     neck = TridentNeck(trident.out_channels, 16)
-    rescorer = BoxRescorer(10)
-    torch.nn.init.normal_(rescorer.layers[-1].weight, std=0.002)  # zero until it is trained
+    stage = SecondStage(10, 32, 16 if camera else 0)
+    for layers in (stage.by_map, *([stage.images.layers] if stage.images else [])):
+        torch.nn.init.normal_(layers[-1].weight, std=0.002)  # zero until it is trained
     return PerceptionNetwork(
         LidarBranch(VoxelEncoder(GRID, (8, 16)), sst) if lidar else None,
         CameraBranch(trident, neck, lift, SemanticHead(16, 10)) if camera else None,
         ConcatFuser(({"lidar": 16} if lidar else {}) | ({"camera": 18} if camera else {}), 16),
         BEVDecoder(16, (16, 32), (1, 1), 1, 16),
         CenterHead(32, head_grid, (tuple(range(10)),), 16, candidates=20),
-        rescorer if camera else None,
+        stage,
     ).eval()
 
 
@@ -128,18 +129,25 @@ def test_maps_that_are_not_on_the_heads_grid_are_named(lidar: bool, name: str) -
         network(lidar, not lidar, head_grid=GRID.scaled(2))
 
 
-def test_a_second_look_needs_classes_in_the_images() -> None:
+def test_a_second_stage_that_does_not_fit_is_told_what_does_not() -> None:
     net = network()
+    parts = (net.fuser, net.decoder, net.head)
     with pytest.raises(ValueError, match="semantic head"):
-        PerceptionNetwork(net.lidar, None, net.fuser, net.decoder, net.head, BoxRescorer(10))
+        PerceptionNetwork(net.lidar, None, *parts, SecondStage(10, 32, 16))
+    with pytest.raises(ValueError, match="in_channels are 64; the decoder's map has 32"):
+        PerceptionNetwork(net.lidar, net.camera, *parts, SecondStage(10, 64, 16))
+    with pytest.raises(ValueError, match="image_channels are 48; the neck's features have 16"):
+        PerceptionNetwork(net.lidar, net.camera, *parts, SecondStage(10, 32, 48))
 
 
-def test_the_second_look_changes_scores_alone() -> None:
-    net, full = network(), frames()
+@pytest.mark.parametrize("cameras", [True, False])
+def test_the_second_stage_corrects_every_candidate_of_the_first(cameras: bool) -> None:
+    net, full = network(camera=cameras), frames()
     looked = net.detect(full)
-    net.rescorer = None
+    net.second_stage = None
     first = net.detect(full)
-    assert not torch.equal(looked.scores, first.scores)
     for b in range(2):
-        rows = [torch.cat((d.boxes[b], d.labels[b, :, None].float()), dim=1).tolist() for d in (looked, first)]
-        assert sorted(rows[0]) == sorted(rows[1])
+        assert not torch.equal(looked.scores[b], first.scores[b])
+        gaps = torch.cdist(looked.boxes[b], first.boxes[b]).min(dim=1).values
+        assert 0 < gaps.max() < 1.0
+        assert sorted(looked.labels[b].tolist()) == sorted(first.labels[b].tolist())

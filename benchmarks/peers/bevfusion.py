@@ -34,7 +34,7 @@ def plain(config: Any) -> None:
     camera.lift.scale_aware = False
     camera.lift.valid_ranges_px = ((0.0, 1e8),)
     camera.lift.ground_z_m = None
-    camera.semantic = network.rescorer = None
+    camera.semantic = network.second_stage = None
     other = load_config(ROOT / "configs" / "demo_lidar_spconv.py").model.network
     network.lidar = other.lidar
     network.fuser.update(in_channels=dict(other.fuser.in_channels, camera=camera.lift.channels), kernel=3)

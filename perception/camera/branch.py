@@ -26,6 +26,7 @@ class CameraOutput(NamedTuple):
     depth_logits: [B,N,D,h,w], from the images alone.
     semantic_logits: [B,N,classes+1,h,w], the last one background; None without a semantic head.
     image: the 2D head's output; None without one and at inference.
+    features: [B,N,C,h,w] of the neck, the mean of the branches; zero where a camera is missing in training.
     panoptic: the panoptic head's for B*N images, in training for those of the cameras that are there (`present_rows`);
         None without one.
     """
@@ -34,6 +35,7 @@ class CameraOutput(NamedTuple):
     depth_logits: Tensor
     semantic_logits: Tensor | None
     image: ImageHeadOutput | None
+    features: Tensor
     panoptic: PanopticOutput | None = None
 
 
@@ -103,4 +105,4 @@ class CameraBranch(nn.Module):
         if self.image_head is not None and self.training:
             image = self.image_head(features)
         bev, depth_logits = self.lift(features, image_from_lidar, camera_mask, measured, painted, cells, unguided)
-        return CameraOutput(bev, depth_logits, semantic_logits, image, panoptic)
+        return CameraOutput(bev, depth_logits, semantic_logits, image, features.mean(dim=0), panoptic)

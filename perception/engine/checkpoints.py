@@ -18,6 +18,7 @@ from mmengine.runner import checkpoint as mmengine_checkpoint
 
 from perception.engine.convert import read_weights
 from perception.fusion.fuser import ConcatFuser
+from perception.head.second_stage import SecondStage
 
 
 def allow_training_state() -> None:
@@ -178,11 +179,12 @@ def network_part(network: torch.nn.Module, name: str) -> torch.nn.Module:
 
 
 def load_part(network: torch.nn.Module, name: str, path: str) -> None:
-    """Begin a part of a detector's network ("lidar", "camera", "fuser", "decoder", "head") from another detector's
-    checkpoint.
+    """Begin a part of a detector's network ("lidar", "camera", "fuser", "decoder", "head", "second_stage") from another
+    detector's checkpoint.
 
-    A fuser may begin from one of fewer sensors. What the others have to say begins at zero (ControlNet's zero
-    convolutions, Zhang et al., ICCV 2023), so that the network at first finds what it found without them.
+    A fuser may begin from one of fewer sensors, and a second stage from one without images. What the others have to say
+    begins at zero (ControlNet's zero convolutions, Zhang et al., ICCV 2023), so that the network at first finds what it
+    found without them.
 
     Raises:
         FileNotFoundError: no such file.
@@ -196,6 +198,11 @@ def load_part(network: torch.nn.Module, name: str, path: str) -> None:
         for sensor in (module.mix.keys() - there) if there else ():
             for key, value in module.mix[sensor].state_dict().items():
                 state[f"{prefix}mix.{sensor}.{key}"] = torch.zeros_like(value)
+    if isinstance(module, SecondStage) and module.images is not None:
+        images = {f"{prefix}images.{key}": value for key, value in module.images.state_dict().items()}
+        if images.keys().isdisjoint(state):
+            last = {f"{prefix}images.layers.{len(module.images.layers) - 1}.{key}" for key in ("weight", "bias")}
+            state |= {key: torch.zeros_like(value) if key in last else value for key, value in images.items()}
     _load_module(module, state, prefix, path, f"its config must have the same {name}")
 
 

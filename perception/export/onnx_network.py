@@ -15,7 +15,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from perception.camera.trident import BasicBlock, Bottleneck
 from perception.export.vehicle import CAMERA_INPUTS, LIDAR_INPUTS, VehicleShape, example_inputs
-from perception.head.rescorer import rescored
+from perception.head.second_stage import CameraEvidence, corrected
 from perception.lidar.padded_windows import PaddedWindows, bucket_sizes, pad_windows
 from perception.lidar.sst import SST
 from perception.model import PerceptionNetwork
@@ -76,14 +76,16 @@ class OnnxNetwork(nn.Module):
                 guide = net.camera.lift.measure(points, sample, matrix, size).bin
             camera = net.camera(images, matrix, mask, guide, given["frustum_cell"][None])
             maps["camera"], present["camera"] = camera.bev, mask.any(dim=1)
-        output = net.head(net.decoder(net.fuser(maps, present)))
+        bev = net.decoder(net.fuser(maps, present))
+        output = net.head(bev)
         found = net.head.decode(output)
-        if net.rescorer is not None:
-            assert net.camera is not None and camera is not None
-            there = given.get("lidar_mask", torch.zeros(1, dtype=torch.bool, device=mask.device))
-            seen = (camera.semantic_logits, matrix, mask, there, net.camera.lift.stride)
-            logits = net.rescorer(found, output.heatmap, net.head.grid, *seen)
-            found = rescored(found, logits)
+        if net.second_stage is not None:
+            there = given.get("lidar_mask", torch.zeros(1, dtype=torch.bool, device=bev.device))
+            shown = None
+            if net.camera is not None and camera is not None and camera.semantic_logits is not None:
+                shown = CameraEvidence(camera.features, camera.semantic_logits, matrix, mask, net.camera.lift.stride)
+            known = net.second_stage.evidence(found, output.heatmap, bev, net.head.grid, there, shown)
+            found = corrected(found, net.second_stage(*known).by_all)
         boxes, scores, labels = found
         return boxes[0], scores[0], labels[0]
 

@@ -24,7 +24,7 @@ def test_a_dry_run_tells_sizes_and_time(infos: Path) -> None:
     model = MODELS.build(config.model)
     parameters = report["parameters_m"]
     assert parameters["all"] == pytest.approx(sum(p.numel() for p in model.parameters()) / 1e6, abs=1e-3)
-    assert set(parameters) == {"lidar", "fuser", "decoder", "head", "all"}
+    assert set(parameters) == {"lidar", "fuser", "decoder", "head", "second_stage", "all"}
     assert report["data"] == {split: {"samples": FRAMES, "files": FRAMES} for split in ("train", "test")}
     assert (report["steps_per_epoch"], report["epochs"]) == (FRAMES, EPOCHS)
     assert report["shapes"]["lidar"] == "1x64x16x16" and report["shapes"]["head.heatmap"].startswith("1x10x16x16")

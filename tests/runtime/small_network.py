@@ -30,6 +30,7 @@ network["camera"]["lift"].update(in_channels=16, channels=8, grid=grid, depth_bi
 network["camera"]["semantic"].update(in_channels=16)
 network["fuser"].update(in_channels=dict(lidar=16, camera=18), channels=16)
 network["decoder"].update(in_channels=16, channels=(16, 16), layers=(1, 1), out_channels=16)
+network["second_stage"].update(in_channels=32, image_channels=16)
 network["head"].update(in_channels=32, grid=grid, channels=16, candidates=60)
 test_pipeline[1].update(min_hw=image_hw)
 test_pipeline[2].update(size_hw=image_hw)
@@ -72,7 +73,9 @@ def export_small_network(folder: Path, target: Literal["aoti", "onnx"] = "aoti")
         torch.nn.init.normal_(heatmap.weight, std=0.01)
         torch.nn.init.constant_(heatmap.bias, -4.0)
     # Zero until it is trained.
-    torch.nn.init.normal_(model.network.rescorer.layers[-1].weight, std=0.002)
+    stage = model.network.second_stage
+    for layers in (stage.by_map, stage.images.layers):
+        torch.nn.init.normal_(layers[-1].weight, std=0.002)
     torch.save({"state_dict": model.state_dict()}, checkpoint)
     artifact = export(config, checkpoint, folder / "artifact", max_points=120_000, target=target)
     return Exported(artifact, config, checkpoint)

@@ -1,0 +1,391 @@
+"""The second stage: what the head found is looked at again, in the map and in the images, where it is."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from perception.geometry.grid import BEVGrid
+from perception.geometry.precision import Float32Module, without_autocast
+from perception.head.box_code import VELOCITY_UNIT_MPS, cell_position
+from perception.head.center_head import Detections
+from perception.head.object_count import object_count
+
+# Places in a box where the images are read, as shares of its size from the centre: three along each axis, within the
+# surface.
+PLACES = (-0.4, 0.0, 0.4)
+# Centre distances within which nuScenes counts a detection (Caesar et al., CVPR 2020, section 3.1), and the one whose
+# pairs' errors it takes.
+MATCH_DISTANCES_M = (0.5, 1.0, 2.0, 4.0)
+PAIRING_M = 2.0
+# Added to probabilities, whose logarithms would else have no bound.
+FAINT = 0.01
+# Channels of a correction: the score's logit; the centre along and across the box and up (m), log of length, width,
+# height; cosine (less one) and sine of the turn; velocity along and across the box (VELOCITY_UNIT_MPS).
+CHANNELS = 11
+SCORE, CENTRE, LOG_SIZE, TURN, VELOCITY = 0, slice(1, 4), slice(4, 7), slice(7, 9), slice(9, 11)
+# An optimizer moves weights by about its learning rate a step. In a thousand steps from zero, sums of them come to some
+# tenths, which is what boxes are off by; a change of opinion on a score is some whole logits.
+SCORE_GAIN = 10.0
+
+
+class CameraEvidence(NamedTuple):
+    """What the cameras show.
+
+    Attributes:
+        features: [B,N,C,h,w] of the images.
+        semantic_logits: [B,N,classes+1,h,w], the last one background.
+        image_from_lidar: [B,N,4,4].
+        camera_mask: [B,N] bool.
+        stride: pixels of the images per cell of features and logits.
+    """
+
+    features: Tensor
+    semantic_logits: Tensor
+    image_from_lidar: Tensor
+    camera_mask: Tensor
+    stride: int
+
+
+class Evidence(NamedTuple):
+    """What is known of each candidate.
+
+    Attributes:
+        numbers: [B,K,2 classes + 12] of the candidate itself.
+        bev: [B,K,5 C] of the map at its centre and the middles of its sides.
+        image: [B,K,27,C] of the images at its places, zero where no camera sees them; None without cameras.
+        classes: [B,K,classes + 2] class probabilities of the images, background and the share of the places that are
+            seen; None without cameras.
+    """
+
+    numbers: Tensor
+    bev: Tensor
+    image: Tensor | None
+    classes: Tensor | None
+
+
+class Corrections(NamedTuple):
+    """Corrections [B,K,CHANNELS] of every candidate, by all that is known and by all but the images."""
+
+    by_all: Tensor
+    by_map: Tensor
+
+
+class SecondStage(Float32Module):
+    """Corrects scores and boxes of candidates, as the second stage of CenterPoint does (Yin et al., CVPR 2021,
+    section 4.2): by the map at a box's centre and the middles of its sides. Where there are cameras, what the images
+    show at 27 places in the box counts too: the classes, as PointPainting (Vora et al., CVPR 2020) tells them to LiDAR
+    points, and the features, which know front from back.
+
+    The images add to what the map says, which is learnt as if there were none: a candidate that no camera sees is
+    corrected by the map alone. Nothing of it is trained through: the first stage learns as if there were no second.
+
+    Args:
+        classes: number of classes.
+        in_channels: channels of the decoded map.
+        image_channels: channels of the image features; 0 without cameras.
+        channels: width of the hidden layers.
+    """
+
+    places: Tensor
+
+    def __init__(self, classes: int, in_channels: int, image_channels: int = 0, channels: int = 64) -> None:
+        super().__init__()
+        self.classes, self.in_channels, self.image_channels = classes, in_channels, image_channels
+        line = torch.tensor(PLACES)
+        self.register_buffer("places", torch.cartesian_prod(line, line, line), persistent=False)
+        numbers = 2 * classes + 12
+        self.norm = nn.BatchNorm1d(numbers, affine=False)
+        self.bev = nn.Linear(5 * in_channels, channels)
+        self.by_map = correction_layers(numbers + channels, channels)
+        self.images = (
+            ImageCorrection(classes, numbers + channels, image_channels, len(self.places), channels)
+            if image_channels
+            else None
+        )
+
+    @torch.no_grad()
+    @without_autocast
+    def evidence(
+        self,
+        found: Detections,
+        heatmap: Tensor,  # [B,classes,Y,X] logits of the first stage
+        bev: Tensor,  # [B,C,Y,X], the decoded map
+        grid: BEVGrid,  # the cells of both
+        lidar_mask: Tensor,  # [B] bool
+        cameras: CameraEvidence | None = None,
+    ) -> Evidence:
+        """What is known of the candidates."""
+        boxes = found.boxes
+        numbers = torch.cat(
+            (
+                self._opinions(boxes, heatmap, grid),
+                F.one_hot(found.labels, self.classes).float(),
+                _numbers(boxes, grid),
+                lidar_mask[:, None, None].float().expand(-1, boxes.shape[1], 1),
+            ),
+            dim=-1,
+        )
+        on_map = sample_map(bev.float(), side_middles(boxes), grid).flatten(2)
+        if cameras is None or self.images is None:
+            return Evidence(numbers, on_map, None, None)
+        shares = cameras.semantic_logits.float().softmax(dim=2)
+        maps = torch.cat((shares, cameras.features.float()), dim=2)
+        shown, seen = sample_images(
+            boxes, maps, cameras.image_from_lidar, cameras.camera_mask, self.places, cameras.stride
+        )
+        count = seen.sum(dim=2, keepdim=True)  # [B,K,1]
+        mean = shown[..., : self.classes + 1].sum(dim=2) / count.clamp(min=1)
+        named, background = mean.split((self.classes, 1), dim=-1)
+        known = torch.cat(((named + FAINT).log(), background, count / len(self.places)), dim=-1)
+        return Evidence(numbers, on_map, shown[..., self.classes + 1 :], known)
+
+    def _opinions(self, boxes: Tensor, heatmap: Tensor, grid: BEVGrid) -> Tensor:
+        """The heatmap's greatest logit of every class around the boxes' centres, [B,K,classes]."""
+        _, rows, columns = grid.shape
+        place = cell_position(boxes, grid).long()
+        flat = place[..., 1].clamp(0, rows - 1) * columns + place[..., 0].clamp(0, columns - 1)
+        around = F.max_pool2d(heatmap.float(), 3, stride=1, padding=1).flatten(2)
+        return around.gather(2, flat[:, None].expand(-1, self.classes, -1)).transpose(1, 2)
+
+    @without_autocast
+    def forward(
+        self, numbers: Tensor, bev: Tensor, image: Tensor | None = None, classes: Tensor | None = None
+    ) -> Corrections:
+        """Corrections of candidates by the fields of their Evidence."""
+        shape = numbers.shape[:2]
+        known = torch.cat((self.norm(numbers.flatten(0, 1)), F.relu(self.bev(bev.flatten(0, 1)))), dim=-1)
+        by_map = self.by_map(known).unflatten(0, shape)
+        if self.images is None or image is None or classes is None:
+            return Corrections(by_map, by_map)
+        # Detached: what the images add teaches the correction by the map nothing.
+        added = self.images(known.detach(), image.flatten(0, 1), classes.flatten(0, 1)).unflatten(0, shape)
+        return Corrections(by_map.detach() + added * (classes[..., -1:] > 0), by_map)
+
+    def loss(
+        self, corrections: Corrections, found: Detections, boxes: Tensor, labels: Tensor, sample: Tensor
+    ) -> dict[str, Tensor]:
+        """Over the candidates that have a score: loss_rescore, binary cross-entropy of the scores, and loss_refine, the
+        L1 distance of the boxes of pairs; where the images have corrected too, the sum of both corrections' losses."""
+        found_by = match_candidates(found, boxes, labels, sample)
+        target = correction_target(found.boxes, found_by.boxes)
+        counts = (found.scores > 0).float()
+        paired = counts * found_by.paired
+        candidates = object_count(counts.sum(), counts.device)
+        pairs = object_count(paired.sum(), counts.device)
+        losses = {"loss_rescore": counts.new_zeros(()), "loss_refine": counts.new_zeros(())}
+        distinct = corrections if corrections.by_all is not corrections.by_map else corrections[:1]
+        for correction in distinct:
+            logits = corrected_logits(found.scores, correction)
+            cross_entropy = F.binary_cross_entropy_with_logits(logits, found_by.shares, reduction="none")
+            # A velocity that is not known is NaN.
+            known = target.isfinite()
+            gap = (correction[..., 1:] - target.where(known, 0.0)).abs() * known
+            losses["loss_rescore"] = losses["loss_rescore"] + (cross_entropy * counts).sum() / candidates
+            losses["loss_refine"] = losses["loss_refine"] + (gap.mean(dim=-1) * paired).sum() / pairs
+        return losses
+
+
+class ImageCorrection(nn.Module):
+    """What the images add to the correction by the map.
+
+    Args:
+        classes: number of classes.
+        known: how many numbers the correction by the map is made from.
+        in_channels: channels of the image features.
+        places: places of a box where the images are read.
+        channels: width of the hidden layers.
+    """
+
+    def __init__(self, classes: int, known: int, in_channels: int, places: int, channels: int) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(classes + 2, affine=False)
+        # Without a bias: a place that no camera sees stays zero.
+        self.place = nn.Linear(in_channels, channels // 4, bias=False)
+        self.box = nn.Linear(places * (channels // 4), channels)
+        self.layers = correction_layers(known + classes + 2 + channels, channels)
+
+    def forward(self, known: Tensor, image: Tensor, classes: Tensor) -> Tensor:
+        """[M,CHANNELS] of known [M,known], image [M,P,C] and classes [M,classes + 2] (Evidence)."""
+        places = F.relu(self.place(F.layer_norm(image, image.shape[-1:])))
+        box = F.relu(self.box(places.flatten(1)))
+        out: Tensor = self.layers(torch.cat((known, self.norm(classes), box), dim=-1))
+        return out
+
+
+def correction_layers(inputs: int, channels: int) -> nn.Sequential:
+    """Three layers to CHANNELS; at first the corrections are zero."""
+    layers = nn.Sequential(
+        nn.Linear(inputs, channels), nn.ReLU(), nn.Linear(channels, channels), nn.ReLU(), nn.Linear(channels, CHANNELS)
+    )
+    for parameter in layers[-1].parameters():
+        nn.init.zeros_(parameter)
+    return layers
+
+
+def corrected_logits(scores: Tensor, correction: Tensor) -> Tensor:
+    """Logits [B,K] of scores [B,K] after a correction [B,K,CHANNELS]. They expect the share of MATCH_DISTANCES_M within
+    which a candidate finds an object."""
+    return scores.detach().logit(eps=1e-6) + SCORE_GAIN * correction[..., SCORE].float()
+
+
+def corrected(found: Detections, correction: Tensor) -> Detections:
+    """The candidates after a correction [B,K,CHANNELS], by descending score; one without a score stays without."""
+    scores = torch.where(found.scores > 0, corrected_logits(found.scores, correction).sigmoid(), 0.0)
+    scores, order = scores.sort(dim=1, descending=True)
+    boxes = corrected_boxes(found.boxes, correction.float())
+    boxes = boxes.gather(1, order[..., None].expand(-1, -1, boxes.shape[2]))
+    return Detections(boxes, scores, found.labels.gather(1, order))
+
+
+def corrected_boxes(boxes: Tensor, correction: Tensor) -> Tensor:
+    """Boxes [B,K,9] after a correction [B,K,CHANNELS]."""
+    cos, sin = boxes[..., 6:7].cos(), boxes[..., 6:7].sin()
+    shift = _turned(correction[..., CENTRE][..., :2], cos, sin)
+    turn = correction[..., TURN]
+    yaw = boxes[..., 6:7] + torch.atan2(turn[..., 1:], 1 + turn[..., :1])
+    return torch.cat(
+        (
+            boxes[..., :2] + shift,
+            boxes[..., 2:3] + correction[..., CENTRE][..., 2:],
+            # No network is off by more than e: the clamp keeps what has not learnt yet finite.
+            boxes[..., 3:6] * correction[..., LOG_SIZE].clamp(-1, 1).exp(),
+            torch.atan2(yaw.sin(), yaw.cos()),
+            boxes[..., 7:9] + VELOCITY_UNIT_MPS * _turned(correction[..., VELOCITY], cos, sin),
+        ),
+        dim=-1,
+    )
+
+
+def correction_target(boxes: Tensor, objects: Tensor) -> Tensor:
+    """The correction [B,K,CHANNELS - 1], without the score's, that makes boxes [B,K,9] those of objects [B,K,9]; NaN
+    where a velocity is."""
+    cos, sin = boxes[..., 6:7].cos(), boxes[..., 6:7].sin()
+    gap = objects - boxes
+    return torch.cat(
+        (
+            _turned(gap[..., :2], cos, -sin),
+            gap[..., 2:3],
+            (objects[..., 3:6] / boxes[..., 3:6].clamp(min=0.05)).clamp(min=0.05).log().clamp(-1, 1),
+            gap[..., 6:7].cos() - 1,
+            gap[..., 6:7].sin(),
+            _turned(gap[..., 7:9], cos, -sin) / VELOCITY_UNIT_MPS,
+        ),
+        dim=-1,
+    )
+
+
+def _turned(vectors: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Vectors [...,2] turned by the angle of cos and sin [...,1]."""
+    x, y = vectors[..., :1], vectors[..., 1:]
+    return torch.cat((x * cos - y * sin, x * sin + y * cos), dim=-1)
+
+
+def _numbers(boxes: Tensor, grid: BEVGrid) -> Tensor:
+    """What boxes [B,K,9] say of themselves, [B,K,11]."""
+    yaw, azimuth = boxes[..., 6], torch.atan2(boxes[..., 1], boxes[..., 0])
+    seen_from = azimuth - yaw
+    along = _turned(boxes[..., 7:9], yaw.cos()[..., None], -yaw.sin()[..., None]) / VELOCITY_UNIT_MPS
+    columns = (
+        torch.linalg.vector_norm(boxes[..., :2], dim=-1) / grid.x_range_m[1],
+        boxes[..., 2],
+        yaw.cos(),
+        yaw.sin(),
+        seen_from.cos(),
+        seen_from.sin(),
+    )
+    return torch.cat((boxes[..., 3:6].clamp(min=0.1).log(), torch.stack(columns, dim=-1), along), dim=-1)
+
+
+def side_middles(boxes: Tensor) -> Tensor:
+    """Centres of boxes [B,K,9] and the middles of their front, back, left and right sides from above, [B,K,5,2]."""
+    cos, sin = boxes[..., 6:7].cos(), boxes[..., 6:7].sin()
+    ahead = torch.cat((cos, sin), dim=-1) * boxes[..., 3:4] / 2
+    left = torch.cat((-sin, cos), dim=-1) * boxes[..., 4:5] / 2
+    steps = torch.stack((torch.zeros_like(ahead), ahead, -ahead, left, -left), dim=-2)
+    return boxes[..., None, :2] + steps
+
+
+def sample_map(bev: Tensor, points: Tensor, grid: BEVGrid) -> Tensor:
+    """A map [B,C,Y,X] at points [B,K,P,2] (m, LiDAR frame) between the centres of its cells, [B,K,P,C]; beyond its
+    border, the border's."""
+    _, rows, columns = grid.shape
+    place = cell_position(points, grid) / points.new_tensor([columns, rows]) * 2 - 1
+    return F.grid_sample(bev, place, padding_mode="border", align_corners=False).permute(0, 2, 3, 1)
+
+
+@without_autocast
+def sample_images(
+    boxes: Tensor,  # [B,K,9], LiDAR frame
+    maps: Tensor,  # [B,N,C,h,w]
+    image_from_lidar: Tensor,  # [B,N,4,4]
+    camera_mask: Tensor,  # [B,N] bool
+    places: Tensor,  # [P,3], shares of a box's size from its centre along its length, width and height
+    stride: int,  # pixels per cell of the maps
+) -> tuple[Tensor, Tensor]:
+    """What maps of the images show at the places of each box, [B,K,P,C]: the mean over the cameras that see a place,
+    zero where none does; and which places are seen, [B,K,P] bool."""
+    batch, cameras, channels, height, width = maps.shape
+    count = boxes.shape[1]
+    along, across, up = (places * boxes[:, :, None, 3:6]).unbind(-1)  # [B,K,P]
+    cos, sin = boxes[:, :, None, 6].cos(), boxes[:, :, None, 6].sin()
+    points = torch.stack((along * cos - across * sin, along * sin + across * cos, up), dim=-1) + boxes[:, :, None, :3]
+    # Camera by camera: [B,N,K P,3], (u d, v d, d).
+    flat = F.pad(points.flatten(1, 2), (0, 1), value=1.0)[:, None]
+    projected = flat @ image_from_lidar[:, :, :3].float().transpose(2, 3)
+    depth = projected[..., 2]
+    # From the image's corner, which is half a pixel before the middle of its first pixel.
+    pixels = projected[..., :2] / depth.clamp(min=0.1)[..., None] + 0.5
+    size = pixels.new_tensor([width * stride, height * stride])
+    seen = (depth > 0.5) & ((pixels >= 0) & (pixels < size)).all(dim=-1) & camera_mask[:, :, None]
+    spots = (pixels / size * 2 - 1).clamp(-2, 2).view(batch * cameras, count, -1, 2)
+    sampled = F.grid_sample(maps.flatten(0, 1), spots, padding_mode="border", align_corners=False)
+    counted = seen.view(batch, cameras, 1, count, -1).float()
+    sums = (sampled.view(batch, cameras, channels, count, -1) * counted).sum(dim=1)
+    total = counted.sum(dim=1)  # [B,1,K,P]
+    return (sums / total.clamp(min=1)).permute(0, 2, 3, 1), total[:, 0] > 0
+
+
+class Matches(NamedTuple):
+    """Attributes:
+    shares: [B,K] float32, the share of MATCH_DISTANCES_M within which a candidate's centre is from the nearest object
+        of its class. Of the candidates that are nearest to one object the best counts, the others have zero.
+    boxes: [B,K,9], that nearest object's; the candidate's own where there is none.
+    paired: [B,K] bool, whether it is within PAIRING_M.
+    """
+
+    shares: Tensor
+    boxes: Tensor
+    paired: Tensor
+
+
+@torch.no_grad()
+def match_candidates(
+    found: Detections,
+    boxes: Tensor,  # [G,9], LiDAR frame
+    labels: Tensor,  # [G] int64
+    sample: Tensor,  # [G] int64
+) -> Matches:
+    """The object that each candidate is nearest to."""
+    batch, count = found.scores.shape
+    device = boxes.device
+    gap = torch.linalg.vector_norm(found.boxes[:, :, None, :2] - boxes[:, :2], dim=-1)  # [B,K,G]
+    own = (found.labels[..., None] == labels) & (sample == torch.arange(batch, device=device)[:, None, None])
+    # A last object that is nowhere: there is always a nearest.
+    distance, nearest = F.pad(gap.masked_fill(~own, torch.inf), (0, 1), value=torch.inf).min(dim=-1)
+    matched = (distance < MATCH_DISTANCES_M[-1]) & (found.scores > 0)
+    which = torch.where(matched, nearest, len(boxes))
+    # Candidates come by descending score.
+    rank = torch.arange(count, device=device).expand(batch, count)
+    first = torch.full((len(boxes) + 1,), count, device=device)
+    first = first.scatter_reduce(0, which.flatten(), rank.flatten(), "amin")
+    within = (distance[..., None] < distance.new_tensor(MATCH_DISTANCES_M)).float().mean(dim=-1)
+    objects = F.pad(boxes, (0, 0, 0, 1))[which]
+    return Matches(
+        within * (matched & (first[which] == rank)),
+        torch.where(matched[..., None], objects, found.boxes),
+        matched & (distance < PAIRING_M),
+    )

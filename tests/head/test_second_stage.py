@@ -1,0 +1,286 @@
+"""The second stage: what it reads in map and images, what it learns and what it changes, each against a loop."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from perception.geometry.grid import BEVGrid
+from perception.head.center_head import Detections
+from perception.head.second_stage import (
+    MATCH_DISTANCES_M,
+    CameraEvidence,
+    Corrections,
+    SecondStage,
+    corrected,
+    corrected_boxes,
+    correction_target,
+    match_candidates,
+    sample_images,
+    sample_map,
+    side_middles,
+)
+
+GRID = BEVGrid((-16.0, 16.0), (-16.0, 16.0), (-5.0, 3.0), (1.0, 1.0, 8.0))
+
+
+def candidates(generator: torch.Generator, batch: int = 2, count: int = 40, classes: int = 3) -> Detections:
+    boxes = torch.rand(batch, count, 9, generator=generator) * torch.tensor([24.0, 24, 2, 4, 2, 2, 6, 1, 1])
+    boxes -= torch.tensor([12.0, 12, 1, 0, 0, 0, 3, 0, 0])
+    scores = torch.rand(batch, count, generator=generator).sort(descending=True).values
+    scores[:, -5:] = 0.0
+    return Detections(boxes, scores, torch.randint(classes, (batch, count), generator=generator))
+
+
+def rig(generator: torch.Generator) -> CameraEvidence:
+    """Two cameras of 48 x 32 px, one looking along +y and one along -y; features at a stride of eight."""
+    ahead = torch.tensor([[30.0, 24, 0, 0], [0, 16, -30, 0], [0, 1, 0, 0], [0, 0, 0, 1]])
+    behind = ahead @ torch.diag(torch.tensor([-1.0, -1, 1, 1]))
+    logits, features = (torch.randn(2, 2, channels, 4, 6, generator=generator) for channels in (4, 5))
+    mask = torch.tensor([[True, True], [True, False]])
+    return CameraEvidence(features, logits, torch.stack((ahead, behind)).expand(2, 2, 4, 4), mask, 8)
+
+
+def scene_of(generator: torch.Generator) -> tuple[Detections, Tensor, Tensor, BEVGrid, Tensor, CameraEvidence]:
+    """What a second stage for three classes, a map of 6 channels and features of 5 takes."""
+    maps = (torch.randn(2, channels, 32, 32, generator=generator) for channels in (3, 6))
+    return candidates(generator), *maps, GRID, torch.ones(2).bool(), rig(generator)
+
+
+def opinionated(image_channels: int = 5) -> SecondStage:
+    """A second stage whose corrections are not zero."""
+    torch.manual_seed(0)
+    stage = SecondStage(3, 6, image_channels).eval()
+    for layers in (stage.by_map, *([stage.images.layers] if stage.images else [])):
+        torch.nn.init.normal_(layers[-1].weight, std=0.1)
+    return stage
+
+
+def test_images_are_read_at_places_that_cameras_see() -> None:
+    generator = torch.Generator().manual_seed(0)
+    boxes = candidates(generator).boxes
+    shown = rig(generator)
+    places = torch.tensor([[0.0, 0, 0], [0.35, 0, 0.35], [-0.35, 0.35, -0.35]])
+    matrices, mask = shown.image_from_lidar, shown.camera_mask
+    got, got_seen = sample_images(boxes, shown.features, matrices, mask, places, 8)
+    partly = 0
+    for b, k in torch.cartesian_prod(torch.arange(2), torch.arange(40)).tolist():
+        x, y, z, length, width, height, yaw = boxes[b, k, :7].tolist()
+        for p, place in enumerate(places.tolist()):
+            u, v, w = place[0] * length, place[1] * width, place[2] * height
+            point = [x + u * math.cos(yaw) - v * math.sin(yaw), y + u * math.sin(yaw) + v * math.cos(yaw), z + w, 1.0]
+            sums, count = torch.zeros(5), 0
+            for n in range(2):
+                ud, vd, d = (matrices[b, n, :3] @ torch.tensor(point)).tolist()
+                if not mask[b, n] or d <= 0.5 or not (-0.5 <= ud / d < 47.5 and -0.5 <= vd / d < 31.5):
+                    continue
+                # Between the centres of feature cells, at pixels 3.5, 11.5, ...
+                column = min(max((ud / d + 0.5) / 8 - 0.5, 0), 5)
+                row = min(max((vd / d + 0.5) / 8 - 0.5, 0), 3)
+                for i in (math.floor(row), math.floor(row) + 1):
+                    for j in (math.floor(column), math.floor(column) + 1):
+                        if (share := max(0, 1 - abs(row - i)) * max(0, 1 - abs(column - j))) > 0:
+                            sums += share * shown.features[b, n, :, i, j]
+                count += 1
+            assert got_seen[b, k, p] == (count > 0)
+            torch.testing.assert_close(got[b, k, p], sums / max(count, 1), atol=1e-4, rtol=1e-4)
+        partly += 0 < got_seen[b, k].sum() < 3
+    assert partly > 3
+
+
+def test_the_map_is_read_at_the_centre_and_the_middles_of_the_sides() -> None:
+    generator = torch.Generator().manual_seed(6)
+    boxes, bev = candidates(generator).boxes, torch.randn(2, 4, 32, 32, generator=generator)
+    got = sample_map(bev, side_middles(boxes), GRID)
+    for b, k in torch.cartesian_prod(torch.arange(2), torch.arange(40)).tolist():
+        x, y, _, length, width, _, yaw = boxes[b, k, :7].tolist()
+        ahead, left = complex(math.cos(yaw), math.sin(yaw)), complex(-math.sin(yaw), math.cos(yaw))
+        steps = (0, ahead * length / 2, -ahead * length / 2, left * width / 2, -left * width / 2)
+        for p, step in enumerate(steps):
+            # Between the centres of cells of a metre, the first of which is at -15.5 m.
+            column = min(max(x + complex(step).real + 15.5, 0), 31)
+            row = min(max(y + complex(step).imag + 15.5, 0), 31)
+            expected = sum(
+                max(0, 1 - abs(row - i)) * max(0, 1 - abs(column - j)) * bev[b, :, min(i, 31), min(j, 31)]
+                for i in (math.floor(row), math.floor(row) + 1)
+                for j in (math.floor(column), math.floor(column) + 1)
+            )
+            torch.testing.assert_close(got[b, k, p], expected, atol=1e-4, rtol=1e-4)
+
+
+def test_the_best_of_the_nearest_candidates_has_its_object() -> None:
+    generator = torch.Generator().manual_seed(1)
+    found = candidates(generator)
+    boxes = candidates(generator, count=30).boxes.flatten(0, 1)
+    labels, sample = torch.randint(3, (60,), generator=generator), torch.arange(2).repeat_interleave(30)
+    got = match_candidates(found, boxes, labels, sample)
+    taken: set[int] = set()
+    expected = torch.zeros(2, 40)
+    for b in range(2):
+        for k in range(40):
+            gaps = [
+                (math.dist(found.boxes[b, k, :2].tolist(), boxes[g, :2].tolist()), g)
+                for g in range(60)
+                if sample[g] == b and labels[g] == found.labels[b, k]
+            ]
+            gap, nearest = min(gaps)
+            near = gap < 4 and found.scores[b, k] > 0
+            assert got.paired[b, k] == (near and gap < 2)
+            assert torch.equal(got.boxes[b, k], boxes[nearest] if near else found.boxes[b, k])
+            if near and nearest not in taken:
+                taken.add(nearest)
+                expected[b, k] = sum(gap < limit for limit in MATCH_DISTANCES_M) / 4
+    assert 5 < (expected > 0).sum() < 60 and len(expected.unique()) == 5
+    torch.testing.assert_close(got.shares, expected)
+    nothing = match_candidates(found, boxes[:0], labels[:0], sample[:0])
+    assert not nothing.shares.any() and not nothing.paired.any()
+
+
+def test_a_correction_moves_turns_and_scales_in_the_boxs_own_axes() -> None:
+    generator = torch.Generator().manual_seed(7)
+    boxes = candidates(generator, batch=1, count=30).boxes
+    boxes[..., 3:6] += 0.5
+    correction = torch.randn(1, 30, 11, generator=generator) * 0.3
+    got = corrected_boxes(boxes, correction)
+    for box, change, out in zip(boxes[0].tolist(), correction[0].tolist(), got[0].tolist(), strict=True):
+        _, along, across, up, length, width, height, cosine, sine, fast, sideways = change
+        turn = complex(math.cos(box[6]), math.sin(box[6]))
+        place = complex(box[0], box[1]) + complex(along, across) * turn
+        heading = turn * complex(1 + cosine, sine)
+        velocity = complex(box[7], box[8]) + 8 * complex(fast, sideways) * turn
+        sizes = [size * math.exp(log) for size, log in zip(box[3:6], (length, width, height), strict=True)]
+        expected = [place.real, place.imag, box[2] + up, *sizes]
+        assert out[:6] == pytest.approx(expected, abs=1e-4)
+        assert complex(math.cos(out[6]), math.sin(out[6])) == pytest.approx(heading / abs(heading), abs=1e-4)
+        assert complex(out[7], out[8]) == pytest.approx(velocity, abs=1e-4)
+
+
+def test_the_target_makes_a_box_its_object() -> None:
+    generator = torch.Generator().manual_seed(8)
+    boxes = candidates(generator).boxes
+    boxes[..., 3:6] += 0.5
+    objects = boxes + torch.randn(boxes.shape, generator=generator) * 0.3
+    objects[..., 6] += 3.0
+    objects[..., 3:6] = boxes[..., 3:6] * 1.3
+    target = correction_target(boxes, objects)
+    got = corrected_boxes(boxes, torch.cat((torch.zeros(2, 40, 1), target), dim=-1))
+    gap = got - objects
+    gap[..., 6] = torch.remainder(gap[..., 6] + math.pi, 2 * math.pi) - math.pi
+    assert gap.abs().max() < 1e-4
+
+
+def test_the_losses_are_those_of_a_loop() -> None:
+    generator = torch.Generator().manual_seed(9)
+    found = candidates(generator)
+    boxes = candidates(generator, count=30).boxes.flatten(0, 1)
+    boxes[::3, 7:] = torch.nan  # velocities that are not known
+    labels, sample = torch.randint(3, (60,), generator=generator), torch.arange(2).repeat_interleave(30)
+    by_all, by_map = torch.randn(2, 2, 40, 11, generator=generator) * 0.1
+    got = SecondStage(3, 6).loss(Corrections(by_all, by_map), found, boxes, labels, sample)
+    matches = match_candidates(found, boxes, labels, sample)
+    target = correction_target(found.boxes, matches.boxes)
+    rescore, refine = 0.0, 0.0
+    counted = int((found.scores > 0).sum())
+    pairs = int(matches.paired.sum())
+    for correction in (by_all, by_map):
+        for b, k in torch.cartesian_prod(torch.arange(2), torch.arange(40)).tolist():
+            score, share = float(found.scores[b, k]), float(matches.shares[b, k])
+            if score == 0:
+                continue
+            logit = math.log(score / (1 - score)) + 10 * float(correction[b, k, 0])
+            rescore -= (
+                share * math.log(1 / (1 + math.exp(-logit))) - (1 - share) * math.log1p(math.exp(logit))
+            ) / counted
+            if matches.paired[b, k]:
+                gaps = zip(correction[b, k, 1:].tolist(), target[b, k].tolist(), strict=True)
+                refine += sum(abs(c - t) for c, t in gaps if not math.isnan(t)) / 10 / pairs
+    assert float(got["loss_rescore"]) == pytest.approx(rescore, rel=1e-4)
+    assert float(got["loss_refine"]) == pytest.approx(refine, rel=1e-4)
+    assert pairs > 5
+    nothing = SecondStage(3, 6).loss(Corrections(by_all, by_map), found, boxes[:0], labels[:0], sample[:0])
+    assert nothing["loss_refine"] == 0 and torch.isfinite(nothing["loss_rescore"])
+
+
+def test_classes_in_the_images_settle_what_the_heatmap_leaves_open() -> None:
+    """Every object is found as two classes with like scores, 0.3 m beside itself; its own class is what the camera
+    shows, and the way back what the map holds."""
+    generator = torch.Generator().manual_seed(2)
+    torch.manual_seed(2)
+    stage = SecondStage(3, 1, 5, channels=16).train()
+    optimizer = torch.optim.Adam(stage.parameters(), 0.01)
+    ahead = rig(generator).image_from_lidar[:1, :1]
+    there = torch.ones(1, 1).bool()
+
+    def scene() -> tuple[Detections, Corrections, Tensor, Tensor]:
+        # 10 m ahead a column of features is 2.67 m wide: one object in each of the six.
+        boxes = torch.zeros(1, 12, 9)
+        boxes[0, :, 0] = (torch.arange(12) % 6 * 8 + 3.5 - 24) / 3
+        boxes[..., 1], boxes[..., 3:6] = 10.0, 1.0
+        objects = boxes[0, :6].clone()
+        sides = torch.randint(2, (6,), generator=generator) * 2.0 - 1
+        objects[:, 1] += 0.3 * sides
+        nearest = (objects[:, 0, None] - torch.arange(-15.5, 16.0)).abs().argmin(dim=0)
+        truth = torch.randint(2, (6,), generator=generator)
+        logits = torch.full((1, 1, 4, 4, 6), -4.0)
+        logits[0, 0, truth, :, torch.arange(6)] = 4.0
+        order = torch.rand(12, generator=generator).argsort()
+        found = Detections(boxes[:, order], torch.linspace(0.6, 0.4, 12)[None], (torch.arange(12) // 6)[order][None])
+        shown = CameraEvidence(torch.zeros(1, 1, 5, 4, 6), logits, ahead, there, 8)
+        bev = sides[nearest].expand(1, 1, 32, 32)  # of each column of cells the nearest object's
+        known = stage.evidence(found, torch.zeros(1, 3, 32, 32), bev, GRID, there[0], shown)
+        return found, stage(*known), objects, truth
+
+    sample = torch.zeros(6, dtype=torch.long)
+    for _ in range(200):
+        found, corrections, objects, truth = scene()
+        loss = sum(stage.loss(corrections, found, objects, truth, sample).values())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    stage.eval()
+    with torch.no_grad():
+        found, corrections, objects, truth = scene()
+    again = corrected(found, corrections.by_all)
+    right = match_candidates(again, objects, truth, sample).shares > 0
+    assert right.sum() == 6 and again.scores[right].min() > again.scores[~right].max() + 0.2
+    assert (again.scores[0].diff() <= 0).all()
+    assert torch.cdist(again.boxes[right][:, :2], objects[:, :2]).min(dim=1).values.max() < 0.15
+    by_map = corrected(found, corrections.by_map)
+    wrong = match_candidates(by_map, objects, truth, sample).shares == 0
+    assert (by_map.scores[wrong] > 0.3).any()  # the map does not know the class
+
+
+def test_candidates_without_a_score_stay_without() -> None:
+    found = candidates(torch.Generator().manual_seed(3))
+    again = corrected(found, torch.full((2, 40, 11), 0.3))
+    assert (again.scores > 0).sum() == 70 and (again.scores[:, -5:] == 0).all()
+
+
+def test_a_candidate_that_no_camera_sees_is_corrected_by_the_map_alone() -> None:
+    stage = opinionated()
+    scene = scene_of(torch.Generator().manual_seed(5))
+    with torch.no_grad():
+        known = stage.evidence(*scene)
+        both, alone = stage(*known), stage(*stage.evidence(*scene[:-1]))
+    seen = known.classes[..., -1] > 0
+    assert torch.equal(both.by_map, alone.by_all) and alone.by_all is alone.by_map
+    assert torch.equal(both.by_all[~seen], both.by_map[~seen]) and 10 < seen.sum() < 70
+    assert not (both.by_all[seen] == both.by_map[seen]).any()
+
+
+def test_at_first_nothing_is_corrected() -> None:
+    stage = SecondStage(3, 6, 5).eval()
+    scene = scene_of(torch.Generator().manual_seed(5))
+    with torch.no_grad():
+        again = corrected(scene[0], stage(*stage.evidence(*scene)).by_all)
+    torch.testing.assert_close(again.boxes[:, :35], scene[0].boxes[:, :35])
+    torch.testing.assert_close(again.scores, scene[0].scores)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_it_stays_in_float32_when_the_network_is_cast(dtype: torch.dtype) -> None:
+    stage, scene = opinionated(), scene_of(torch.Generator().manual_seed(4))
+    known = stage(*stage.evidence(*scene))
+    stage.to(dtype)
+    assert torch.equal(stage(*stage.evidence(*scene)).by_all, known.by_all)
