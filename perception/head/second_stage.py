@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from perception.geometry.grid import BEVGrid
 from perception.geometry.precision import Float32Module, without_autocast
 from perception.head.box_code import VELOCITY_UNIT_MPS, cell_position
+from perception.head.box_sampling import sample_images, sample_map, side_middles
 from perception.head.center_head import Detections
 from perception.head.object_count import object_count
 
@@ -78,7 +79,7 @@ class SecondStage(Float32Module):
     """Corrects scores and boxes of candidates, as the second stage of CenterPoint does (Yin et al., CVPR 2021,
     section 4.2): by the map at a box's centre and the middles of its sides. Where there are cameras, what the images
     show at 27 places in the box counts too: the classes, as PointPainting (Vora et al., CVPR 2020) tells them to LiDAR
-    points, and the features, which know front from back.
+    points, and the features.
 
     The images add to what the map says, which is learnt as if there were none: a candidate that no camera sees is
     corrected by the map alone. Nothing of it is trained through: the first stage learns as if there were no second.
@@ -298,55 +299,6 @@ def _numbers(boxes: Tensor, grid: BEVGrid) -> Tensor:
         seen_from.sin(),
     )
     return torch.cat((boxes[..., 3:6].clamp(min=0.1).log(), torch.stack(columns, dim=-1), along), dim=-1)
-
-
-def side_middles(boxes: Tensor) -> Tensor:
-    """Centres of boxes [B,K,9] and the middles of their front, back, left and right sides from above, [B,K,5,2]."""
-    cos, sin = boxes[..., 6:7].cos(), boxes[..., 6:7].sin()
-    ahead = torch.cat((cos, sin), dim=-1) * boxes[..., 3:4] / 2
-    left = torch.cat((-sin, cos), dim=-1) * boxes[..., 4:5] / 2
-    steps = torch.stack((torch.zeros_like(ahead), ahead, -ahead, left, -left), dim=-2)
-    return boxes[..., None, :2] + steps
-
-
-def sample_map(bev: Tensor, points: Tensor, grid: BEVGrid) -> Tensor:
-    """A map [B,C,Y,X] at points [B,K,P,2] (m, LiDAR frame) between the centres of its cells, [B,K,P,C]; beyond its
-    border, the border's."""
-    _, rows, columns = grid.shape
-    place = cell_position(points, grid) / points.new_tensor([columns, rows]) * 2 - 1
-    return F.grid_sample(bev, place, padding_mode="border", align_corners=False).permute(0, 2, 3, 1)
-
-
-@without_autocast
-def sample_images(
-    boxes: Tensor,  # [B,K,9], LiDAR frame
-    maps: Tensor,  # [B,N,C,h,w]
-    image_from_lidar: Tensor,  # [B,N,4,4]
-    camera_mask: Tensor,  # [B,N] bool
-    places: Tensor,  # [P,3], shares of a box's size from its centre along its length, width and height
-    stride: int,  # pixels per cell of the maps
-) -> tuple[Tensor, Tensor]:
-    """What maps of the images show at the places of each box, [B,K,P,C]: the mean over the cameras that see a place,
-    zero where none does; and which places are seen, [B,K,P] bool."""
-    batch, cameras, channels, height, width = maps.shape
-    count = boxes.shape[1]
-    along, across, up = (places * boxes[:, :, None, 3:6]).unbind(-1)  # [B,K,P]
-    cos, sin = boxes[:, :, None, 6].cos(), boxes[:, :, None, 6].sin()
-    points = torch.stack((along * cos - across * sin, along * sin + across * cos, up), dim=-1) + boxes[:, :, None, :3]
-    # Camera by camera: [B,N,K P,3], (u d, v d, d).
-    flat = F.pad(points.flatten(1, 2), (0, 1), value=1.0)[:, None]
-    projected = flat @ image_from_lidar[:, :, :3].float().transpose(2, 3)
-    depth = projected[..., 2]
-    # From the image's corner, which is half a pixel before the middle of its first pixel.
-    pixels = projected[..., :2] / depth.clamp(min=0.1)[..., None] + 0.5
-    size = pixels.new_tensor([width * stride, height * stride])
-    seen = (depth > 0.5) & ((pixels >= 0) & (pixels < size)).all(dim=-1) & camera_mask[:, :, None]
-    spots = (pixels / size * 2 - 1).clamp(-2, 2).view(batch * cameras, count, -1, 2)
-    sampled = F.grid_sample(maps.flatten(0, 1), spots, padding_mode="border", align_corners=False)
-    counted = seen.view(batch, cameras, 1, count, -1).float()
-    sums = (sampled.view(batch, cameras, channels, count, -1) * counted).sum(dim=1)
-    total = counted.sum(dim=1)  # [B,1,K,P]
-    return (sums / total.clamp(min=1)).permute(0, 2, 3, 1), total[:, 0] > 0
 
 
 class Matches(NamedTuple):

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from perception.geometry.grid import BEVGrid
+from perception.head.box_sampling import sample_images, sample_map, side_middles
 from perception.head.center_head import Detections
 from perception.head.second_stage import (
     MATCH_DISTANCES_M,
@@ -17,9 +18,6 @@ from perception.head.second_stage import (
     corrected_boxes,
     correction_target,
     match_candidates,
-    sample_images,
-    sample_map,
-    side_middles,
 )
 
 GRID = BEVGrid((-16.0, 16.0), (-16.0, 16.0), (-5.0, 3.0), (1.0, 1.0, 8.0))
