@@ -83,7 +83,7 @@ def told(known: Evidence, variant: str) -> Evidence:
 
 
 def learn(stage: SecondStage, frames: list[Seen], variant: str, epochs: int, lr: float) -> None:
-    """Train a second stage as the demo trains it."""
+    """Train a second stage by the demo's optimizer and schedule, without its averaged weights."""
     optimizer = MuonAdamW(stage.train().parameters(), lr=lr, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, lr, total_steps=epochs * len(frames), pct_start=0.3, cycle_momentum=False

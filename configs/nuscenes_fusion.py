@@ -7,7 +7,6 @@ TridentNet (docs/training.md has the command).
 from mmengine.config import read_base
 
 from perception.fusion.fuser import ConcatFuser
-from perception.head.second_stage import SecondStage
 
 with read_base():
     from .nuscenes_camera import *  # noqa: F403
@@ -24,7 +23,6 @@ model.network.update(  # noqa: F405
     fuser=dict(type=ConcatFuser, in_channels=dict(lidar=128, camera=90), channels=128),
     decoder=decoder,  # noqa: F405
     head=head,  # noqa: F405
-    second_stage=dict(type=SecondStage, classes=10, in_channels=256, image_channels=128),
     without_lidar=0.5,
 )
 model.loss.grid = head_grid  # noqa: F405
