@@ -140,7 +140,7 @@ class PerceptionNetwork(nn.Module):
         if output.again is not None:
             lidar_mask = torch.cat((lidar_mask, torch.zeros_like(output.again, dtype=torch.bool)))
         cameras = None
-        if self.second_stage.images is not None:
+        if self.second_stage.images is not None and frames.camera_mask.shape[1] > 0:
             assert self.camera is not None and output.camera is not None and output.camera.semantic_logits is not None
             shown = [output.camera.features, output.camera.semantic_logits, frames.image_from_lidar, frames.camera_mask]
             if output.again is not None:

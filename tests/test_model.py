@@ -78,6 +78,11 @@ def test_what_is_missing_has_no_influence_and_does_not_break_the_run() -> None:
     assert torch.isfinite(net.detect(deaf).boxes).all()
     nothing = deaf._replace(camera_mask=blind.camera_mask)
     assert torch.isfinite(net.detect(nothing).boxes).all()
+    # No camera is as good as cameras that are off.
+    none = full._replace(
+        images=full.images[:, :0], image_from_lidar=full.image_from_lidar[:, :0], camera_mask=full.camera_mask[:, :0]
+    )
+    torch.testing.assert_close(net.detect(none), net.detect(blind))
 
 
 def test_training_without_lidar_decodes_each_sample_again_as_if_the_lidar_were_missing() -> None:

@@ -37,10 +37,9 @@ def sample_images(
     places: Tensor,  # [P,3], shares of a box's size from its centre along its length, width and height
     stride: int,  # pixels per cell of the maps
 ) -> tuple[Tensor, Tensor]:
-    """What maps of the images show at the places of each box, [B,K,P,C]: the mean over the cameras that see a place,
-    zero where none does; and which places are seen, [B,K,P] bool."""
+    """What maps of the images show at the places of each box, [B,K,P,C], and which places are seen, [B,K,P] bool. A box
+    is looked at by the camera that sees most of its places, the first of several; what it does not see is zero."""
     batch, cameras, channels, height, width = maps.shape
-    count = boxes.shape[1]
     along, across, up = (places * boxes[:, :, None, 3:6]).unbind(-1)  # [B,K,P]
     cos, sin = boxes[:, :, None, 6].cos(), boxes[:, :, None, 6].sin()
     points = torch.stack((along * cos - across * sin, along * sin + across * cos, up), dim=-1) + boxes[:, :, None, :3]
@@ -52,9 +51,15 @@ def sample_images(
     pixels = projected[..., :2] / depth.clamp(min=0.1)[..., None] + 0.5
     size = pixels.new_tensor([width * stride, height * stride])
     seen = (depth > 0.5) & ((pixels >= 0) & (pixels < size)).all(dim=-1) & camera_mask[:, :, None]
-    spots = (pixels / size * 2 - 1).clamp(-2, 2).view(batch * cameras, count, -1, 2)
-    sampled = F.grid_sample(maps.flatten(0, 1), spots, padding_mode="border", align_corners=False)
-    counted = seen.view(batch, cameras, 1, count, -1).float()
-    sums = (sampled.view(batch, cameras, channels, count, -1) * counted).sum(dim=1)
-    total = counted.sum(dim=1)  # [B,1,K,P]
-    return (sums / total.clamp(min=1)).permute(0, 2, 3, 1), total[:, 0] > 0
+    shape = (batch, cameras, boxes.shape[1], len(places))
+    camera = seen.view(shape).sum(dim=3).argmax(dim=1)  # [B,K]
+    own = camera[:, None, :, None].expand(-1, 1, -1, shape[3])
+    seen = seen.view(shape).gather(1, own)[:, 0]
+    cell = pixels.view(*shape, 2).gather(1, own[..., None].expand(-1, -1, -1, -1, 2))[:, 0] / stride
+    # All pictures as one, each below the one before; none is read across its border.
+    column = cell[..., 0].clamp(0.5, width - 0.5) / width
+    row = (cell[..., 1].clamp(0.5, height - 0.5) + camera[..., None] * height) / (cameras * height)
+    tall = maps.transpose(1, 2).reshape(batch, channels, cameras * height, width)
+    spots = torch.stack((column, row), dim=-1) * 2 - 1
+    sampled = F.grid_sample(tall, spots, padding_mode="border", align_corners=False)
+    return sampled.permute(0, 2, 3, 1) * seen[..., None], seen

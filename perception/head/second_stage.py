@@ -93,7 +93,7 @@ class SecondStage(Float32Module):
 
     places: Tensor
 
-    def __init__(self, classes: int, in_channels: int, image_channels: int = 0, channels: int = 64) -> None:
+    def __init__(self, classes: int, in_channels: int, image_channels: int = 0, channels: int = 128) -> None:
         super().__init__()
         self.classes, self.in_channels, self.image_channels = classes, in_channels, image_channels
         line = torch.tensor(PLACES)
