@@ -2,10 +2,10 @@
 
 configs/demo_fusion.py, demo_fusion_gated.py, demo_lidar.py and demo_camera.py with the same data, samples and seeds. Of
 a fused detector the same weights are also scored with one of the sensors off, and with both as the first stage finds
-boxes, before the second stage. Two more go on from "lidar" of their seed for --stage-epochs at a third of the learning
-rate: "longer" with the LiDAR alone, and "staged", which is demo_fusion.py with the camera branch of "camera" of seed 0
-and the LiDAR branch frozen. What they begin from is trained first where it is not there. A run that is finished is kept
-in --work-dir. What the second stage brings is taken apart by benchmarks/ablate_second_stage.py.
+boxes, before the second stage. Two more go on from "lidar" of their seed, which is trained first where it is not
+there, for --stage-epochs: "staged" with both sensors, as `make demo` does, and "longer" with the LiDAR alone, at a
+third of the learning rate. A run that is finished is kept in --work-dir. What the second stage brings is taken apart
+by benchmarks/ablate_second_stage.py.
 
 python tools/create_data.py synthetic --out data/synthetic        (or `make demo`, which makes it)
 python benchmarks/ablate_fusion.py [--data data/synthetic] [--epochs 7] [--seeds 0 1 2] [--only lidar longer staged]
@@ -24,6 +24,7 @@ import torch
 from training import add_arguments, lidar_config
 
 from perception.engine.checkpoints import read_checkpoint
+from perception.engine.demo import begun_from
 from perception.engine.run import SENSORS, evaluate, train
 
 CONFIGS = {
@@ -34,7 +35,6 @@ CONFIGS = {
     "longer": "demo_lidar.py",
     "staged": "demo_fusion.py",
 }
-BUT_THE_CAMERAS = ("lidar", "fuser", "decoder", "head", "second_stage")
 
 
 def run(name: str, seed: int, args: argparse.Namespace) -> dict[str, Any]:
@@ -44,20 +44,16 @@ def run(name: str, seed: int, args: argparse.Namespace) -> dict[str, Any]:
 
 
 def train_and_score(name: str, seed: int, args: argparse.Namespace, work_dir: Path) -> dict[str, Any]:
-    later = name in ("longer", "staged")
-    epochs, lr = (args.stage_epochs, args.lr / 3) if later else (args.epochs, args.lr)
-    if name == "camera" and args.camera_epochs:
-        epochs = args.camera_epochs
+    epochs = args.stage_epochs if name in ("longer", "staged") else args.epochs
+    lr = args.lr / 3 if name == "longer" else args.lr
     config = lidar_config(args.data, epochs, lr, CONFIGS[name], float32=False)
     config.randomness.seed = seed
-    if later:
+    if name in ("longer", "staged"):
         run("lidar", seed, args)
-        alone = str(args.work_dir / f"lidar_{seed}" / "latest.pth")
-        config.model.part_checkpoints = dict.fromkeys(BUT_THE_CAMERAS, alone)
-    if name == "staged":
-        run("camera", 0, args)
-        config.model.part_checkpoints["camera"] = str(args.work_dir / "camera_0" / "latest.pth")
-        config.model.frozen = ["lidar"]
+        begin = begun_from(args.work_dir / f"lidar_{seed}" / "latest.pth")
+        config.model.part_checkpoints = begin["model.part_checkpoints"]
+        if name == "staged":
+            config.model.frozen = begin["model.frozen"]
     interrupted = args.resume and (work_dir / "last_checkpoint").is_file()
     checkpoint = train(copy.deepcopy(config), work_dir, resume=interrupted)
     sensors = tuple(SENSORS) if config.model.network.lidar and config.model.network.camera else ("fused",)
@@ -81,9 +77,8 @@ def first_stage(config: Any, checkpoint: Path, out_dir: Path) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add_arguments(parser, "work_dirs/ablate_fusion", epochs=7)
-    parser.add_argument("--stage-epochs", type=int, default=2, help="of a later stage (default: %(default)s)")
-    parser.add_argument("--camera-epochs", type=int, help='of "camera" (default: as --epochs)')
-    seeds.add_arguments(parser, tuple(CONFIGS), ("lidar", "concat", "gated"))
+    parser.add_argument("--stage-epochs", type=int, default=5, help="of a later stage (default: %(default)s)")
+    seeds.add_arguments(parser, tuple(CONFIGS), ("lidar", "longer", "staged"))
     args = parser.parse_args()
     rows = seeds.every_row(lambda name, seed: run(name, seed, args), args)
     seeds.print_table(rows, ("fused", "first_stage", "lidar_only", "camera_only"), "NDS")

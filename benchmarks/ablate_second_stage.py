@@ -1,4 +1,4 @@
-"""What a second stage brings: by the map alone, with the images' classes, and with their features too.
+"""What a second stage brings: by the map alone, with the images' classes, their features too, and crops of them too.
 
 The candidates are those of configs/demo_fusion.py with all but the cameras from a LiDAR detector (demo_lidar.py) and
 the camera branch from demo_camera.py, whose map says nothing yet; both are trained before, on the same data
@@ -29,22 +29,24 @@ from perception.engine.muon import MuonAdamW
 from perception.evaluation.nuscenes_eval import evaluate_results
 from perception.evaluation.nuscenes_results import NuScenesResults
 from perception.head.center_head import Detections
+from perception.head.crop_encoder import crops_of
 from perception.head.second_stage import Evidence, SecondStage, corrected
 
 from mmdet3d.registry import DATASETS, MODELS  # isort: skip (the detector makes mmdet3d importable)
 from mmengine.registry import init_default_scope  # isort: skip
 
 BUT_THE_CAMERAS = ("lidar", "fuser", "decoder", "head")
-VARIANTS = ("none", "map", "classes", "features")
+VARIANTS = ("none", "map", "classes", "features", "crops")
 
 
 class Seen(NamedTuple):
-    """A frame: its data sample, the first stage's candidates, what is known of them, and boxes, labels and sample of
-    the truth."""
+    """A frame: its data sample, the first stage's candidates, what is known of them but for crops, images with their
+    matrices and mask, and boxes, labels and sample of the truth."""
 
     sample: Any
     found: Detections
     known: Evidence
+    images: tuple[Tensor, Tensor, Tensor]
     truth: tuple[Tensor, Tensor, Tensor]
 
 
@@ -67,19 +69,24 @@ def collect(config: Any, data: Path, split: str, every: int = 1) -> list[Seen]:
         frames = model.data_preprocessor({"inputs": inputs, "data_samples": samples})["inputs"]
         found, known = model.network.evidence(model.network(frames), frames)
         # A frame's evidence is some MB, most of it the features.
-        known = known._replace(image=known.image.half(), bev=known.bev.half())
-        seen.append(Seen(samples[0], found, known, ground_truth(samples)))
+        known = known._replace(image=known.image.half(), bev=known.bev.half(), crops=None)
+        images = frames.images, frames.image_from_lidar, frames.camera_mask
+        seen.append(Seen(samples[0], found, known, images, ground_truth(samples)))
         if i % 100 == 0:
             print(f"{split}: frame {i} of {len(dataset)}", file=sys.stderr, flush=True)
     return seen
 
 
-def told(known: Evidence, variant: str) -> Evidence:
-    """What a variant is told of it."""
-    known = Evidence(*(None if field is None else field.float() for field in known))
+def told(frame: Seen, variant: str, training: bool) -> Evidence:
+    """What a variant is told of a frame."""
+    known = Evidence(*(None if field is None else field.float() for field in frame.known))
     if variant == "map":
-        return known._replace(image=None, classes=None)
-    return known if variant == "features" else known._replace(image=torch.zeros_like(known.image))
+        return Evidence(known.numbers, known.bev)
+    crops, shapes = crops_of(frame.found.boxes, *frame.images, variation=float(training))
+    if variant != "crops":
+        crops, shapes = torch.zeros_like(crops), torch.zeros_like(shapes)
+    image = torch.zeros_like(known.image) if variant == "classes" else known.image
+    return known._replace(image=image, crops=crops, shapes=shapes)
 
 
 def learn(stage: SecondStage, frames: list[Seen], variant: str, epochs: int, lr: float) -> None:
@@ -90,8 +97,8 @@ def learn(stage: SecondStage, frames: list[Seen], variant: str, epochs: int, lr:
     )
     for _ in range(epochs):
         for i in torch.randperm(len(frames)).tolist():
-            _, found, known, truth = frames[i]
-            loss = torch.stack(list(stage.loss(stage(*told(known, variant)), found, *truth).values())).sum()
+            corrections = stage(*told(frames[i], variant, training=True))
+            loss = torch.stack(list(stage.loss(corrections, frames[i].found, *frames[i].truth).values())).sum()
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -103,10 +110,12 @@ def score(stage: SecondStage | None, frames: list[Seen], variant: str, data: Pat
     """The official scores of a second stage, or of none, on the frames of the val split."""
     meta = json.loads((data / "nuscenes_infos_val.json").read_text())["metainfo"]
     results = NuScenesResults(list(meta["categories"]), use_camera=True, use_lidar=True)
-    for sample, found, known, _ in frames:
-        out = found if stage is None else corrected(found, stage.eval()(*told(known, variant)).by_all)
+    for frame in frames:
+        out = frame.found
+        if stage is not None:
+            out = corrected(out, stage.eval()(*told(frame, variant, training=False)).by_all)
         boxes, scores, labels = (field[0][out.scores[0] >= 0.02].numpy() for field in out)
-        results.add(sample.token, boxes, scores, labels, sample.lidar2global)
+        results.add(frame.sample.token, boxes, scores, labels, frame.sample.lidar2global)
     return evaluate_results(results.write(out_dir / variant / "results.json"), data, meta["version"], "val")
 
 

@@ -1,4 +1,7 @@
-"""The demo: a small fused detector on the synthetic world, trained in minutes on two CPU cores (`make demo`)."""
+"""The demo: a small fused detector on the synthetic world, trained in minutes on two CPU cores.
+
+`make demo` trains demo_lidar.py first and begins from that; tools/train.py alone begins from nothing.
+"""
 
 from mmdet3d.datasets.transforms import LoadAnnotations3D
 from mmengine.config import read_base
@@ -132,7 +135,7 @@ test_dataloader = dict(
 )
 test_evaluator = dict(type=NuScenesDetectionMetric, out_dir="work_dirs/demo/test", split="val")
 
-epochs = 7
+epochs = 5
 train_cfg = dict(type=EpochBasedTrainLoop, max_epochs=epochs)
 test_cfg = dict(type=TestLoop)
 optim_wrapper = dict(

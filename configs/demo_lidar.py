@@ -17,6 +17,9 @@ test_pipeline = [*load, dict(type=RangeFilter, point_cloud_range=point_cloud_ran
 train_dataloader.dataset.pipeline = train_pipeline  # noqa: F405
 test_dataloader.dataset.pipeline = test_pipeline  # noqa: F405
 test_evaluator.out_dir = "work_dirs/demo_lidar/test"  # noqa: F405
+epochs = 7
+train_cfg.max_epochs = epochs  # noqa: F405
+param_scheduler[0]["total_steps"] = epochs  # noqa: F405
 model.network.camera = None  # noqa: F405
 model.network.second_stage.image_channels = 0  # noqa: F405
 model.network.fuser.in_channels = dict(lidar=64)  # noqa: F405

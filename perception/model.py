@@ -142,10 +142,11 @@ class PerceptionNetwork(nn.Module):
         cameras = None
         if self.second_stage.images is not None and frames.camera_mask.shape[1] > 0:
             assert self.camera is not None and output.camera is not None and output.camera.semantic_logits is not None
-            shown = [output.camera.features, output.camera.semantic_logits, frames.image_from_lidar, frames.camera_mask]
+            shown = [frames.images, output.camera.features, output.camera.semantic_logits]
+            shown += [frames.image_from_lidar, frames.camera_mask]
             if output.again is not None:
                 shown = [torch.cat((part, part[output.again])) for part in shown]
-            cameras = CameraEvidence(shown[0], shown[1], shown[2], shown[3], self.camera.lift.stride)
+            cameras = CameraEvidence(shown[0], shown[1], shown[2], shown[3], shown[4], self.camera.lift.stride)
         heatmap, grid = output.head.heatmap, self.head.grid
         return found, self.second_stage.evidence(found, heatmap, output.bev, grid, lidar_mask, cameras)
 

@@ -20,12 +20,15 @@ from perception.visualization.report import write_report
 from perception.visualization.sample_picture import read_results, sample_picture
 
 PICTURES = 6
+# Parts that a fused detector begins from a LiDAR detector's.
+BUT_THE_CAMERAS = ("lidar", "fuser", "decoder", "head", "second_stage")
 # Less than half the cameras' size, twice the 352 px that the network sees: drawing and decoding cost by the pixel.
 IMAGE_SIZE = (704, 396)
 
 
 def run_demo(
     config: str | Path,
+    lidar_config: str | Path,
     data: str | Path,
     work_dir: str | Path,
     train_scenes: int,
@@ -33,10 +36,11 @@ def run_demo(
     keyframes: int,
     options: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Run what is not there yet; returns metrics.json: {fused, lidar_only, camera_only, stages_s}.
+    """Run what is not there yet; returns metrics.json: {fused, lidar_only, camera_only, lidar_alone, stages_s}.
 
-    A data set of the same parameters is re-used, and so is a finished training in `work_dir`; an interrupted one goes
-    on. `options` change values of the config.
+    First the LiDAR detector of `lidar_config` is trained, in `work_dir`/lidar; then that of `config`, which begins from
+    it (`begun_from`). A data set of the same parameters is re-used, and so is a finished
+    training; an interrupted one goes on. `options` change values of both configs, those of the cameras of one.
     """
     from perception.datasets.synthetic import VERSION, generate_dataroot
 
@@ -50,36 +54,42 @@ def run_demo(
 
     infos = {split: data / f"nuscenes_infos_{split}.json" for split in ("train", "val")}
 
-    def demo_config() -> Config:
-        return load_config(
-            config,
-            {
-                "train_dataloader.dataset.ann_file": str(infos["train"]),
-                "test_dataloader.dataset.ann_file": str(infos["val"]),
-                **(options or {}),
-            },
-        )
+    annotations = {
+        "train_dataloader.dataset.ann_file": str(infos["train"]),
+        "test_dataloader.dataset.ann_file": str(infos["val"]),
+    }
+    without_cameras = {key: value for key, value in (options or {}).items() if ".camera." not in key}
+    lidar_dir = work_dir / "lidar"
 
-    demo_config()  # a config that cannot be used says so before the data set is made
+    def demo_config() -> Config:
+        return load_config(config, {**annotations, **begun_from(lidar_dir / "latest.pth"), **(options or {})})
+
+    def alone_config() -> Config:
+        return load_config(lidar_config, {**annotations, **without_cameras})
+
+    for build in (demo_config, alone_config):
+        build()  # a config that cannot be used says so before the data set is made
     start = time.perf_counter()
     generate_dataroot(data, train_scenes, val_scenes, keyframes, workers=workers, image_size=IMAGE_SIZE)
     if not all(path.is_file() for path in infos.values()):
         create_info_files(data, VERSION, data, workers=workers)
         stages_s["data"] = time.perf_counter() - start
 
-    checkpoint = work_dir / "latest.pth"
-    if not checkpoint.is_file():
-        start = time.perf_counter()
-        checkpoint = train(demo_config(), work_dir, resume=(work_dir / "last_checkpoint").is_file())
-        stages_s["train"] = time.perf_counter() - start
+    for stage, folder, build in (("lidar", lidar_dir, alone_config), ("train", work_dir, demo_config)):
+        if not (folder / "latest.pth").is_file():
+            start = time.perf_counter()
+            train(build(), folder, resume=(folder / "last_checkpoint").is_file())
+            stages_s[stage] = time.perf_counter() - start
 
     start = time.perf_counter()
-    scores = evaluate(demo_config(), checkpoint, work_dir / "test", tuple(SENSORS))
+    scores = evaluate(demo_config(), work_dir / "latest.pth", work_dir / "test", tuple(SENSORS))
+    alone = evaluate(alone_config(), lidar_dir / "latest.pth", lidar_dir / "test")
     stages_s["score"] = time.perf_counter() - start
 
     start = time.perf_counter()
     frames = draw_frames(demo_config(), work_dir / "test" / "fused" / "results.json", work_dir / "frames")
-    full = {name: json.loads((work_dir / "test" / name / "scores.json").read_text()) for name in scores}
+    written = {name: work_dir / "test" / name for name in scores} | {"lidar_alone": lidar_dir / "test" / "fused"}
+    full = {name: json.loads((folder / "scores.json").read_text()) for name, folder in written.items()}
     write_report(
         work_dir / "report.html",
         full,
@@ -90,9 +100,16 @@ def run_demo(
         frames=frames,
     )
     stages_s["report"] = time.perf_counter() - start
-    metrics = {**scores, "stages_s": {name: round(seconds, 1) for name, seconds in stages_s.items()}}
+    metrics = {**scores, "lidar_alone": alone["fused"]}
+    metrics["stages_s"] = {name: round(seconds, 1) for name, seconds in stages_s.items()}
     write_json(metrics_path, metrics, indent=2)
     return metrics
+
+
+def begun_from(lidar: str | Path) -> dict[str, Any]:
+    """Changes of a fused detector's config by which it begins where a LiDAR detector's checkpoint ended. The LiDAR
+    branch stays as it is."""
+    return {"model.part_checkpoints": dict.fromkeys(BUT_THE_CAMERAS, str(lidar)), "model.frozen": ["lidar"]}
 
 
 def draw_frames(config: Config, results: str | Path, out: str | Path, count: int = PICTURES) -> list[Path]:

@@ -83,7 +83,8 @@ class OnnxNetwork(nn.Module):
             there = given.get("lidar_mask", torch.zeros(1, dtype=torch.bool, device=bev.device))
             shown = None
             if net.camera is not None and camera is not None and camera.semantic_logits is not None:
-                shown = CameraEvidence(camera.features, camera.semantic_logits, matrix, mask, net.camera.lift.stride)
+                stride = net.camera.lift.stride
+                shown = CameraEvidence(images, camera.features, camera.semantic_logits, matrix, mask, stride)
             known = net.second_stage.evidence(found, output.heatmap, bev, net.head.grid, there, shown)
             found = corrected(found, net.second_stage(*known).by_all)
         boxes, scores, labels = found

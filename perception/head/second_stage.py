@@ -13,6 +13,7 @@ from perception.geometry.precision import Float32Module, without_autocast
 from perception.head.box_code import VELOCITY_UNIT_MPS, cell_position
 from perception.head.box_sampling import sample_images, sample_map, side_middles
 from perception.head.center_head import Detections
+from perception.head.crop_encoder import CropEncoder, crops_of
 from perception.head.object_count import object_count
 
 # Places in a box where the images are read, as shares of its size from the centre: three along each axis, within the
@@ -31,12 +32,17 @@ SCORE, CENTRE, LOG_SIZE, TURN, VELOCITY = 0, slice(1, 4), slice(4, 7), slice(7, 
 # An optimizer moves weights by about its learning rate a step. In a thousand steps from zero, sums of them come to some
 # tenths, which is what boxes are off by; a change of opinion on a score is some whole logits.
 SCORE_GAIN = 10.0
+# A crop shows the object that a candidate is this near to (m), whatever its class, and none from that far on.
+SHOWN_M, ALONE_M = 1.0, 3.0
+# Of crops that show none in the loss; most candidates are of none.
+BACKGROUND_WEIGHT = 0.2
 
 
 class CameraEvidence(NamedTuple):
     """What the cameras show.
 
     Attributes:
+        images: [B,N,3,H,W] RGB 0..255.
         features: [B,N,C,h,w] of the images.
         semantic_logits: [B,N,classes+1,h,w], the last one background.
         image_from_lidar: [B,N,4,4].
@@ -44,6 +50,7 @@ class CameraEvidence(NamedTuple):
         stride: pixels of the images per cell of features and logits.
     """
 
+    images: Tensor
     features: Tensor
     semantic_logits: Tensor
     image_from_lidar: Tensor
@@ -60,26 +67,37 @@ class Evidence(NamedTuple):
         image: [B,K,27,C] of the images at its places, zero where no camera sees them; None without cameras.
         classes: [B,K,classes + 2] class probabilities of the images, background and the share of the places that are
             seen; None without cameras.
+        crops: [B,K,3,S,S] of the images, RGB 0..255, each box brought to one size; None without cameras.
+        shapes: [B,K,3] of the crops (`crops_of`); None without cameras.
     """
 
     numbers: Tensor
     bev: Tensor
-    image: Tensor | None
-    classes: Tensor | None
+    image: Tensor | None = None
+    classes: Tensor | None = None
+    crops: Tensor | None = None
+    shapes: Tensor | None = None
 
 
 class Corrections(NamedTuple):
-    """Corrections [B,K,CHANNELS] of every candidate, by all that is known and by all but the images."""
+    """Attributes:
+    by_all, by_map: [B,K,CHANNELS], corrections of every candidate by all that is known and by all but the images.
+    crop_logits: [B,K,classes+1] of the crops, the last one background; None without cameras.
+    cropped: [B,K] bool, which candidates have a crop; None without cameras.
+    """
 
     by_all: Tensor
     by_map: Tensor
+    crop_logits: Tensor | None = None
+    cropped: Tensor | None = None
 
 
 class SecondStage(Float32Module):
     """Corrects scores and boxes of candidates, as the second stage of CenterPoint does (Yin et al., CVPR 2021,
     section 4.2): by the map at a box's centre and the middles of its sides. Where there are cameras, what the images
-    show at 27 places in the box counts too: the classes, as PointPainting (Vora et al., CVPR 2020) tells them to LiDAR
-    points, and the features.
+    show counts too: at 27 places in the box the classes, as PointPainting (Vora et al., CVPR 2020) tells them to LiDAR
+    points, and the features; and the picture in the box, brought to one size, as R-CNN sees its proposals (Girshick et
+    al., CVPR 2014).
 
     The images add to what the map says, which is learnt as if there were none: a candidate that no camera sees is
     corrected by the map alone. Nothing of it is trained through: the first stage learns as if there were no second.
@@ -89,12 +107,23 @@ class SecondStage(Float32Module):
         in_channels: channels of the decoded map.
         image_channels: channels of the image features; 0 without cameras.
         channels: width of the hidden layers.
+        crop_variation, crop_dropout: how much crops vary in training (`crops_of`) and how much of them is left out
+            (CropEncoder).
     """
 
     places: Tensor
 
-    def __init__(self, classes: int, in_channels: int, image_channels: int = 0, channels: int = 128) -> None:
+    def __init__(
+        self,
+        classes: int,
+        in_channels: int,
+        image_channels: int = 0,
+        channels: int = 128,
+        crop_variation: float = 1.0,
+        crop_dropout: float = 0.3,
+    ) -> None:
         super().__init__()
+        self.crop_variation = crop_variation
         self.classes, self.in_channels, self.image_channels = classes, in_channels, image_channels
         line = torch.tensor(PLACES)
         self.register_buffer("places", torch.cartesian_prod(line, line, line), persistent=False)
@@ -103,7 +132,7 @@ class SecondStage(Float32Module):
         self.bev = nn.Linear(5 * in_channels, channels)
         self.by_map = correction_layers(numbers + channels, channels)
         self.images = (
-            ImageCorrection(classes, numbers + channels, image_channels, len(self.places), channels)
+            ImageCorrection(classes, numbers + channels, image_channels, len(self.places), channels, crop_dropout)
             if image_channels
             else None
         )
@@ -132,7 +161,7 @@ class SecondStage(Float32Module):
         )
         on_map = sample_map(bev.float(), side_middles(boxes), grid).flatten(2)
         if cameras is None or self.images is None:
-            return Evidence(numbers, on_map, None, None)
+            return Evidence(numbers, on_map)
         shares = cameras.semantic_logits.float().softmax(dim=2)
         maps = torch.cat((shares, cameras.features.float()), dim=2)
         shown, seen = sample_images(
@@ -142,7 +171,10 @@ class SecondStage(Float32Module):
         mean = shown[..., : self.classes + 1].sum(dim=2) / count.clamp(min=1)
         named, background = mean.split((self.classes, 1), dim=-1)
         known = torch.cat(((named + FAINT).log(), background, count / len(self.places)), dim=-1)
-        return Evidence(numbers, on_map, shown[..., self.classes + 1 :], known)
+        crops, shapes = crops_of(
+            boxes, cameras.images, cameras.image_from_lidar, cameras.camera_mask, self.crop_variation * self.training
+        )
+        return Evidence(numbers, on_map, shown[..., self.classes + 1 :], known, crops, shapes)
 
     def _opinions(self, boxes: Tensor, heatmap: Tensor, grid: BEVGrid) -> Tensor:
         """The heatmap's greatest logit of every class around the boxes' centres, [B,K,classes]."""
@@ -154,23 +186,33 @@ class SecondStage(Float32Module):
 
     @without_autocast
     def forward(
-        self, numbers: Tensor, bev: Tensor, image: Tensor | None = None, classes: Tensor | None = None
+        self,
+        numbers: Tensor,
+        bev: Tensor,
+        image: Tensor | None = None,
+        classes: Tensor | None = None,
+        crops: Tensor | None = None,
+        shapes: Tensor | None = None,
     ) -> Corrections:
         """Corrections of candidates by the fields of their Evidence."""
-        shape = numbers.shape[:2]
+        count = numbers.shape[:2]
         known = torch.cat((self.norm(numbers.flatten(0, 1)), F.relu(self.bev(bev.flatten(0, 1)))), dim=-1)
-        by_map = self.by_map(known).unflatten(0, shape)
-        if self.images is None or image is None or classes is None:
+        by_map = self.by_map(known).unflatten(0, count)
+        if self.images is None or image is None or classes is None or crops is None or shapes is None:
             return Corrections(by_map, by_map)
         # Detached: what the images add teaches the correction by the map nothing.
-        added = self.images(known.detach(), image.flatten(0, 1), classes.flatten(0, 1)).unflatten(0, shape)
-        return Corrections(by_map.detach() + added * (classes[..., -1:] > 0), by_map)
+        shown = (part.flatten(0, 1) for part in (image, classes, crops, shapes))
+        added, logits = (part.unflatten(0, count) for part in self.images(known.detach(), *shown))
+        cropped = shapes[..., -1] > 0
+        seen = cropped | (classes[..., -1] > 0)
+        return Corrections(by_map.detach() + added * seen[..., None], by_map, logits, cropped)
 
     def loss(
         self, corrections: Corrections, found: Detections, boxes: Tensor, labels: Tensor, sample: Tensor
     ) -> dict[str, Tensor]:
         """Over the candidates that have a score: loss_rescore, binary cross-entropy of the scores, and loss_refine, the
-        L1 distance of the boxes of pairs; where the images have corrected too, the sum of both corrections' losses."""
+        L1 distance of the boxes of pairs; where the images have corrected too, the sum of both corrections' losses, and
+        loss_crop, cross-entropy of the crops' classes."""
         found_by = match_candidates(found, boxes, labels, sample)
         target = correction_target(found.boxes, found_by.boxes)
         counts = (found.scores > 0).float()
@@ -178,8 +220,8 @@ class SecondStage(Float32Module):
         candidates = object_count(counts.sum(), counts.device)
         pairs = object_count(paired.sum(), counts.device)
         losses = {"loss_rescore": counts.new_zeros(()), "loss_refine": counts.new_zeros(())}
-        distinct = corrections if corrections.by_all is not corrections.by_map else corrections[:1]
-        for correction in distinct:
+        by_all, by_map, crop_logits, cropped = corrections
+        for correction in (by_map,) if by_all is by_map else (by_all, by_map):
             logits = corrected_logits(found.scores, correction)
             cross_entropy = F.binary_cross_entropy_with_logits(logits, found_by.shares, reduction="none")
             # A velocity that is not known is NaN.
@@ -187,6 +229,12 @@ class SecondStage(Float32Module):
             gap = (correction[..., 1:] - target.where(known, 0.0)).abs() * known
             losses["loss_rescore"] = losses["loss_rescore"] + (cross_entropy * counts).sum() / candidates
             losses["loss_refine"] = losses["loss_refine"] + (gap.mean(dim=-1) * paired).sum() / pairs
+        if crop_logits is not None and cropped is not None:
+            shown = shown_classes(found.boxes, boxes, labels, sample, self.classes)
+            weight = torch.where(shown == self.classes, BACKGROUND_WEIGHT, 1.0) * (cropped & (shown >= 0))
+            cross_entropy = F.cross_entropy(crop_logits.flatten(0, 1), shown.clamp(min=0).flatten(), reduction="none")
+            weighted = (cross_entropy * weight.flatten()).sum()
+            losses["loss_crop"] = weighted / object_count(weight.sum(), weight.device)
         return losses
 
 
@@ -199,22 +247,34 @@ class ImageCorrection(nn.Module):
         in_channels: channels of the image features.
         places: places of a box where the images are read.
         channels: width of the hidden layers.
+        crop_dropout: of the CropEncoder.
     """
 
-    def __init__(self, classes: int, known: int, in_channels: int, places: int, channels: int) -> None:
+    def __init__(
+        self, classes: int, known: int, in_channels: int, places: int, channels: int, crop_dropout: float
+    ) -> None:
         super().__init__()
         self.norm = nn.BatchNorm1d(classes + 2, affine=False)
         # Without a bias: a place that no camera sees stays zero.
         self.place = nn.Linear(in_channels, channels // 4, bias=False)
         self.box = nn.Linear(places * (channels // 4), channels)
-        self.layers = correction_layers(known + classes + 2 + channels, channels)
+        self.crop = CropEncoder(channels, dropout=crop_dropout)
+        self.crop_classes = nn.Linear(channels, classes + 1)
+        self.crop_norm = nn.BatchNorm1d(classes + 4, affine=False)
+        self.layers = correction_layers(known + 2 * channels + 2 * classes + 6, channels)
 
-    def forward(self, known: Tensor, image: Tensor, classes: Tensor) -> Tensor:
-        """[M,CHANNELS] of known [M,known], image [M,P,C] and classes [M,classes + 2] (Evidence)."""
+    def forward(
+        self, known: Tensor, image: Tensor, classes: Tensor, crops: Tensor, shapes: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """[M,CHANNELS] of known [M,known] and the fields of Evidence, and class logits [M,classes+1] of the crops."""
         places = F.relu(self.place(F.layer_norm(image, image.shape[-1:])))
         box = F.relu(self.box(places.flatten(1)))
-        out: Tensor = self.layers(torch.cat((known, self.norm(classes), box), dim=-1))
-        return out
+        seen = shapes[:, -1:] > 0
+        crop = self.crop(crops, seen.squeeze(1))
+        logits = self.crop_classes(crop)
+        named = (logits.detach().softmax(dim=-1) + FAINT).log() * seen
+        of_crop = self.crop_norm(torch.cat((named, shapes), dim=-1))
+        return self.layers(torch.cat((known, self.norm(classes), box, crop * seen, of_crop), dim=-1)), logits
 
 
 def correction_layers(inputs: int, channels: int) -> nn.Sequential:
@@ -312,6 +372,24 @@ class Matches(NamedTuple):
     shares: Tensor
     boxes: Tensor
     paired: Tensor
+
+
+@torch.no_grad()
+def shown_classes(
+    found: Tensor,  # [B,K,9], LiDAR frame
+    boxes: Tensor,  # [G,9], LiDAR frame
+    labels: Tensor,  # [G] int64
+    sample: Tensor,  # [G] int64
+    classes: int,
+) -> Tensor:
+    """What is to be seen where boxes were found, [B,K] int64: the class of the nearest object, `classes` far from all,
+    -1 between."""
+    gap = torch.linalg.vector_norm(found[:, :, None, :2] - boxes[:, :2], dim=-1)  # [B,K,G]
+    own = sample == torch.arange(found.shape[0], device=boxes.device)[:, None, None]
+    # A last object that is nowhere: there is always a nearest.
+    distance, nearest = F.pad(gap.masked_fill(~own, torch.inf), (0, 1), value=torch.inf).min(dim=-1)
+    shown = F.pad(labels, (0, 1), value=classes)[nearest]
+    return torch.where(distance < SHOWN_M, shown, torch.where(distance > ALONE_M, classes, -1))
 
 
 @torch.no_grad()

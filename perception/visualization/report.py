@@ -14,7 +14,12 @@ from perception.visualization.page import picture, section, table, write_page
 SUMMARY = ("NDS", "mAP", "mAP_present", "mATE", "mASE", "mAOE", "mAVE", "mAAE")
 HIGHER_IS_BETTER = ("NDS", "mAP", "mAP_present")
 ERRORS = {"ATE": "m", "ASE": "1 - IoU", "AOE": "rad", "AVE": "m/s", "AAE": "1 - accuracy"}
-MODES = {"fused": "Fused", "lidar_only": "LiDAR only", "camera_only": "Camera only"}
+MODES = {
+    "fused": "Fused",
+    "lidar_only": "LiDAR only",
+    "camera_only": "Camera only",
+    "lidar_alone": "LiDAR, trained alone",
+}
 
 
 def write_report(

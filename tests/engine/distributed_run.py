@@ -65,6 +65,8 @@ def small_config(dataroot: Path, batch_size: int) -> Config:
             "model.loss.grid.cell_m": (3.2, 3.2, 8.0),
             "model.network.lidar.backbone.grid": (1, 32, 32),
             "model.network.without_lidar": 0.0,
+            "model.network.second_stage.crop_variation": 0.0,
+            "model.network.second_stage.crop_dropout": 0.0,
             "train_dataloader.dataset.ann_file": str(dataroot / "nuscenes_infos_train.json"),
             "test_dataloader.dataset.ann_file": str(dataroot / "nuscenes_infos_val.json"),
             "test_dataloader.num_workers": 0,

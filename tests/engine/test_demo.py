@@ -3,9 +3,12 @@
 import json
 from pathlib import Path
 
+import torch
+
+from perception.engine.checkpoints import read_checkpoint
 from perception.engine.demo import run_demo
 
-CONFIG = Path(__file__).resolve().parents[2] / "configs/demo_fusion.py"
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 COARSE = (3.2, 3.2, 8.0)
 OPTIONS = {
     "model.network.lidar.voxel_encoder.grid.cell_m": COARSE,
@@ -24,23 +27,31 @@ def test_from_nothing_to_a_report_and_a_second_run_reuses_it(tmp_path: Path) -> 
     data, work_dir = tmp_path / "data", tmp_path / "demo"
 
     def demo() -> dict[str, dict[str, float]]:
-        return run_demo(CONFIG, data, work_dir, 1, 1, 2, OPTIONS)
+        return run_demo(CONFIGS / "demo_fusion.py", CONFIGS / "demo_lidar.py", data, work_dir, 1, 1, 2, OPTIONS)
 
     metrics = demo()
     assert json.loads((work_dir / "metrics.json").read_text()) == metrics
-    assert metrics.keys() == {"fused", "lidar_only", "camera_only", "stages_s"}
-    for sensors in ("fused", "lidar_only", "camera_only"):
-        assert 0 <= metrics[sensors]["NDS"] <= 1
-        assert len(metrics[sensors]["AP"]) == 10
-        submission = json.loads((work_dir / "test" / sensors / "results.json").read_text())
+    folders = {name: work_dir / "test" / name for name in ("fused", "lidar_only", "camera_only")}
+    folders["lidar_alone"] = work_dir / "lidar" / "test" / "fused"
+    assert metrics.keys() == {*folders, "stages_s"}
+    for name, folder in folders.items():
+        assert 0 <= metrics[name]["NDS"] <= 1
+        assert len(metrics[name]["AP"]) == 10
+        submission = json.loads((folder / "results.json").read_text())
         assert len(submission["results"]) == 2
     assert len(list((work_dir / "frames").glob("*.png"))) == 2
     page = (work_dir / "report.html").read_text()
     assert "LiDAR only" in page and page.count("data:image/jpeg;base64,") == 2
 
-    written = {path: path.stat().st_mtime_ns for path in (work_dir / "latest.pth", data / "synthetic.json")}
+    alone, fused = (read_checkpoint(folder / "latest.pth")["state_dict"] for folder in (work_dir / "lidar", work_dir))
+    # Counters of steps begin anew.
+    same = {key: torch.equal(fused[key], value) for key, value in alone.items() if not key.endswith("_tracked")}
+    assert all(same[key] for key in same if key.startswith("network.lidar.")) and not all(same.values())
+
+    kept = (work_dir / "latest.pth", work_dir / "lidar" / "latest.pth", data / "synthetic.json")
+    written = {path: path.stat().st_mtime_ns for path in kept}
     again = demo()
     assert all(path.stat().st_mtime_ns == time for path, time in written.items())
-    for stage in ("data", "train"):
+    for stage in ("data", "lidar", "train"):
         assert again["stages_s"][stage] == metrics["stages_s"][stage]
     assert again["fused"]["NDS"] == metrics["fused"]["NDS"]

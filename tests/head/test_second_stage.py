@@ -1,5 +1,6 @@
 """The second stage: what it reads in map and images, what it learns and what it changes, each against a loop."""
 
+import itertools
 import math
 
 import pytest
@@ -7,8 +8,9 @@ import torch
 from torch import Tensor
 
 from perception.geometry.grid import BEVGrid
-from perception.head.box_sampling import sample_images, sample_map, side_middles
+from perception.head.box_sampling import crop_images, image_rectangles, sample_images, sample_map, side_middles
 from perception.head.center_head import Detections
+from perception.head.crop_encoder import CropEncoder, crops_of
 from perception.head.second_stage import (
     MATCH_DISTANCES_M,
     CameraEvidence,
@@ -18,6 +20,7 @@ from perception.head.second_stage import (
     corrected_boxes,
     correction_target,
     match_candidates,
+    shown_classes,
 )
 
 GRID = BEVGrid((-16.0, 16.0), (-16.0, 16.0), (-5.0, 3.0), (1.0, 1.0, 8.0))
@@ -37,7 +40,8 @@ def rig(generator: torch.Generator) -> CameraEvidence:
     turn = torch.tensor([[0.766, -0.643, 0, 0], [0.643, 0.766, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
     logits, features = (torch.randn(2, 2, channels, 4, 6, generator=generator) for channels in (4, 5))
     mask = torch.tensor([[True, True], [True, False]])
-    return CameraEvidence(features, logits, torch.stack((ahead, ahead @ turn)).expand(2, 2, 4, 4), mask, 8)
+    images = torch.randint(256, (2, 2, 3, 32, 48), dtype=torch.uint8, generator=generator)
+    return CameraEvidence(images, features, logits, torch.stack((ahead, ahead @ turn)).expand(2, 2, 4, 4), mask, 8)
 
 
 def scene_of(generator: torch.Generator) -> tuple[Detections, Tensor, Tensor, BEVGrid, Tensor, CameraEvidence]:
@@ -89,6 +93,100 @@ def test_images_are_read_at_places_that_cameras_see() -> None:
         both += bool(of_camera[0]) and bool(of_camera[1])
         partly += 0 < got_seen[b, k].sum() < 3
     assert partly > 1 and both > 3
+
+
+def test_a_crop_is_what_the_camera_that_sees_most_of_a_box_shows_of_it() -> None:
+    generator = torch.Generator().manual_seed(10)
+    boxes = candidates(generator).boxes
+    shown = rig(generator)
+    rectangles = image_rectangles(boxes, shown.image_from_lidar, shown.camera_mask, (32, 48))
+    crops = crop_images(shown.images, rectangles, 4)
+    cut = second = 0
+    for b, k in torch.cartesian_prod(torch.arange(2), torch.arange(40)).tolist():
+        x, y, z, length, width, height, yaw = boxes[b, k, :7].tolist()
+        seen = []  # share, rectangle and number of each camera
+        for n in range(2):
+            corners = []
+            for u, v, w in itertools.product(
+                (-length / 2, length / 2), (-width / 2, width / 2), (-height / 2, height / 2)
+            ):
+                at = [x + u * math.cos(yaw) - v * math.sin(yaw), y + u * math.sin(yaw) + v * math.cos(yaw), z + w, 1.0]
+                corners.append((shown.image_from_lidar[b, n, :3] @ torch.tensor(at)).tolist())
+            if not shown.camera_mask[b, n] or min(d for _, _, d in corners) <= 0.5:
+                continue
+            us, vs = [ud / d + 0.5 for ud, _, d in corners], [vd / d + 0.5 for _, vd, d in corners]
+            left, right, top, bottom = min(us), max(us), min(vs), max(vs)
+            across = max(0.0, min(right, 48) - max(left, 0)) * max(0.0, min(bottom, 32) - max(top, 0))
+            seen.append((across / ((right - left) * (bottom - top)), (left, top, right, bottom), n))
+        share, rectangle, n = max(seen, key=lambda one: (one[0], -one[2]), default=(0.0, (0.0,) * 4, 0))
+        assert float(rectangles.share[b, k]) == pytest.approx(share, abs=1e-4)
+        if share == 0:
+            continue
+        got = (*rectangles.low[b, k].tolist(), *rectangles.high[b, k].tolist())
+        assert rectangles.camera[b, k] == n and got == pytest.approx(rectangle, abs=1e-2, rel=1e-4)
+        cut += share < 1
+        second += n == 1
+        left, top, right, bottom = got
+        for i, j in itertools.product(range(4), range(4)):
+            u, v = left + (j + 0.5) / 4 * (right - left), top + (i + 0.5) / 4 * (bottom - top)
+            expected = torch.zeros(3)
+            if 0 <= u <= 48 and 0 <= v <= 32:
+                # Between the centres of pixels.
+                column, row = min(max(u - 0.5, 0), 47), min(max(v - 0.5, 0), 31)
+                for p, q in itertools.product(
+                    (math.floor(row), math.floor(row) + 1), (math.floor(column), math.floor(column) + 1)
+                ):
+                    if (part := max(0, 1 - abs(row - p)) * max(0, 1 - abs(column - q))) > 0:
+                        expected += part * shown.images[b, n, :, p, q]
+            torch.testing.assert_close(crops[b, k, :, i, j], expected, atol=0.1, rtol=1e-3)
+    assert cut > 5 and second > 5
+
+
+def test_crops_for_training_differ_and_show_the_same_place() -> None:
+    generator = torch.Generator().manual_seed(11)
+    boxes, shown = candidates(generator).boxes, rig(generator)
+    scene = boxes, shown.images, shown.image_from_lidar, shown.camera_mask
+    plain, shapes = crops_of(*scene)
+    varied, same = crops_of(*scene, variation=1.0)
+    seen = shapes[..., 2] > 0.9
+    assert torch.equal(shapes, same) and seen.sum() > 10
+    gap = (varied - plain).abs()[seen].mean()
+    other = (varied - plain.roll(1, dims=1)).abs()[seen].mean()
+    assert 2 < gap < 0.8 * other and varied.min() >= 0 and varied.max() <= 255
+    absent = crops_of(*scene[:3], torch.zeros_like(shown.camera_mask))[1]
+    assert not absent.any()
+
+
+def test_crops_that_are_not_there_do_not_count_in_the_norms() -> None:
+    torch.manual_seed(12)
+    encoder, crops = CropEncoder(8, width=4), torch.rand(10, 3, 32, 32) * 255
+    seen = torch.arange(10) < 6
+    encoder.train()(crops, seen)
+    some = [norm.running_mean.clone() for norm in encoder.modules() if isinstance(norm, torch.nn.BatchNorm2d)]
+    torch.manual_seed(12)
+    encoder = CropEncoder(8, width=4).train()
+    encoder(crops[:6], seen[:6])
+    alone = [norm.running_mean for norm in encoder.modules() if isinstance(norm, torch.nn.BatchNorm2d)]
+    assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(some, alone, strict=True))
+    assert torch.isfinite(encoder(crops, torch.zeros(10).bool())).all()  # no crop at all
+
+
+def test_a_crop_shows_the_nearest_object_or_none() -> None:
+    generator = torch.Generator().manual_seed(13)
+    found = candidates(generator).boxes
+    boxes = candidates(generator, count=15).boxes.flatten(0, 1)
+    labels, sample = torch.randint(3, (30,), generator=generator), torch.arange(2).repeat_interleave(15)
+    got = shown_classes(found, boxes, labels, sample, 3)
+    for b in range(2):
+        for k in range(40):
+            gap, label = min(
+                (math.dist(found[b, k, :2].tolist(), boxes[g, :2].tolist()), int(labels[g]))
+                for g in range(30)
+                if sample[g] == b
+            )
+            assert got[b, k] == (label if gap < 1 else 3 if gap > 3 else -1)
+    assert set(got.flatten().tolist()) == {-1, 0, 1, 2, 3}
+    assert (shown_classes(found, boxes[:0], labels[:0], sample[:0], 3) == 3).all()
 
 
 def test_the_map_is_read_at_the_centre_and_the_middles_of_the_sides() -> None:
@@ -179,7 +277,9 @@ def test_the_losses_are_those_of_a_loop() -> None:
     boxes[::3, 7:] = torch.nan  # velocities that are not known
     labels, sample = torch.randint(3, (60,), generator=generator), torch.arange(2).repeat_interleave(30)
     by_all, by_map = torch.randn(2, 2, 40, 11, generator=generator) * 0.1
-    got = SecondStage(3, 6).loss(Corrections(by_all, by_map), found, boxes, labels, sample)
+    crop_logits, cropped = torch.randn(2, 40, 4, generator=generator), torch.rand(2, 40, generator=generator) < 0.7
+    corrections = Corrections(by_all, by_map, crop_logits, cropped)
+    got = SecondStage(3, 6).loss(corrections, found, boxes, labels, sample)
     matches = match_candidates(found, boxes, labels, sample)
     target = correction_target(found.boxes, matches.boxes)
     rescore, refine = 0.0, 0.0
@@ -200,6 +300,14 @@ def test_the_losses_are_those_of_a_loop() -> None:
     assert float(got["loss_rescore"]) == pytest.approx(rescore, rel=1e-4)
     assert float(got["loss_refine"]) == pytest.approx(refine, rel=1e-4)
     assert pairs > 5
+    shown = shown_classes(found.boxes, boxes, labels, sample, 3)
+    wrong = weights = 0.0
+    for b, k in torch.cartesian_prod(torch.arange(2), torch.arange(40)).tolist():
+        if cropped[b, k] and shown[b, k] >= 0:
+            weight = 0.2 if shown[b, k] == 3 else 1.0
+            weights += weight
+            wrong -= weight * float(crop_logits[b, k].log_softmax(dim=0)[shown[b, k]])
+    assert float(got["loss_crop"]) == pytest.approx(wrong / weights, rel=1e-4)
     nothing = SecondStage(3, 6).loss(Corrections(by_all, by_map), found, boxes[:0], labels[:0], sample[:0])
     assert nothing["loss_refine"] == 0 and torch.isfinite(nothing["loss_rescore"])
 
@@ -228,13 +336,14 @@ def test_classes_in_the_images_settle_what_the_heatmap_leaves_open() -> None:
         logits[0, 0, truth, :, torch.arange(6)] = 4.0
         order = torch.rand(12, generator=generator).argsort()
         found = Detections(boxes[:, order], torch.linspace(0.6, 0.4, 12)[None], (torch.arange(12) // 6)[order][None])
-        shown = CameraEvidence(torch.zeros(1, 1, 5, 4, 6), logits, ahead, there, 8)
+        images = torch.zeros(1, 1, 3, 32, 48)
+        shown = CameraEvidence(images, torch.zeros(1, 1, 5, 4, 6), logits, ahead, there, 8)
         bev = sides[nearest].expand(1, 1, 32, 32)  # of each column of cells the nearest object's
         known = stage.evidence(found, torch.zeros(1, 3, 32, 32), bev, GRID, there[0], shown)
         return found, stage(*known), objects, truth
 
     sample = torch.zeros(6, dtype=torch.long)
-    for _ in range(200):
+    for _ in range(400):
         found, corrections, objects, truth = scene()
         loss = sum(stage.loss(corrections, found, objects, truth, sample).values())
         optimizer.zero_grad()
@@ -265,7 +374,7 @@ def test_a_candidate_that_no_camera_sees_is_corrected_by_the_map_alone() -> None
     with torch.no_grad():
         known = stage.evidence(*scene)
         both, alone = stage(*known), stage(*stage.evidence(*scene[:-1]))
-    seen = known.classes[..., -1] > 0
+    seen = (known.classes[..., -1] > 0) | (known.shapes[..., -1] > 0)
     assert torch.equal(both.by_map, alone.by_all) and alone.by_all is alone.by_map
     assert torch.equal(both.by_all[~seen], both.by_map[~seen]) and 10 < seen.sum() < 70
     assert not (both.by_all[seen] == both.by_map[seen]).any()

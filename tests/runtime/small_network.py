@@ -58,7 +58,7 @@ def export_small_network(folder: Path, target: Literal["aoti", "onnx"] = "aoti")
     # mmengine looks for what a config imports beside it.
     (folder / "configs").symlink_to(REPOSITORY / "configs")
     config.write_text(CONFIG)
-    torch.manual_seed(0)
+    torch.manual_seed(2)  # of which boxes come to metres
     model = MODELS.build(load_config(config).model).eval()
     head = model.network.head
     for module in model.modules():
