@@ -12,6 +12,7 @@ from perception.geometry.grid import BEVGrid
 from perception.geometry.precision import Float32Module, without_autocast
 from perception.head.box_code import VELOCITY_UNIT_MPS, cell_position
 from perception.head.box_sampling import sample_images, sample_map, side_middles
+from perception.head.candidate_matching import match_candidates, shown_classes
 from perception.head.center_head import Detections
 from perception.head.crop_encoder import CropEncoder, crops_of
 from perception.head.object_count import object_count
@@ -19,10 +20,6 @@ from perception.head.object_count import object_count
 # Places in a box where the images are read, as shares of its size from the centre: three along each axis, within the
 # surface.
 PLACES = (-0.4, 0.0, 0.4)
-# Centre distances within which nuScenes counts a detection (Caesar et al., CVPR 2020, section 3.1), and the one whose
-# pairs' errors it takes.
-MATCH_DISTANCES_M = (0.5, 1.0, 2.0, 4.0)
-PAIRING_M = 2.0
 # Added to probabilities, whose logarithms would else have no bound.
 FAINT = 0.01
 # Channels of a correction: the score's logit; the centre along and across the box and up (m), log of length, width,
@@ -32,8 +29,6 @@ SCORE, CENTRE, LOG_SIZE, TURN, VELOCITY = 0, slice(1, 4), slice(4, 7), slice(7, 
 # An optimizer moves weights by about its learning rate a step. In a thousand steps from zero, sums of them come to some
 # tenths, which is what boxes are off by; a change of opinion on a score is some whole logits.
 SCORE_GAIN = 10.0
-# A crop shows the object that a candidate is this near to (m), whatever its class, and none from that far on.
-SHOWN_M, ALONE_M = 1.0, 3.0
 # Of crops that show none in the loss; most candidates are of none.
 BACKGROUND_WEIGHT = 0.2
 
@@ -359,63 +354,3 @@ def _numbers(boxes: Tensor, grid: BEVGrid) -> Tensor:
         seen_from.sin(),
     )
     return torch.cat((boxes[..., 3:6].clamp(min=0.1).log(), torch.stack(columns, dim=-1), along), dim=-1)
-
-
-class Matches(NamedTuple):
-    """Attributes:
-    shares: [B,K] float32, the share of MATCH_DISTANCES_M within which a candidate's centre is from the nearest object
-        of its class. Of the candidates that are nearest to one object the best counts, the others have zero.
-    boxes: [B,K,9], that nearest object's; the candidate's own where there is none.
-    paired: [B,K] bool, whether it is within PAIRING_M.
-    """
-
-    shares: Tensor
-    boxes: Tensor
-    paired: Tensor
-
-
-@torch.no_grad()
-def shown_classes(
-    found: Tensor,  # [B,K,9], LiDAR frame
-    boxes: Tensor,  # [G,9], LiDAR frame
-    labels: Tensor,  # [G] int64
-    sample: Tensor,  # [G] int64
-    classes: int,
-) -> Tensor:
-    """What is to be seen where boxes were found, [B,K] int64: the class of the nearest object, `classes` far from all,
-    -1 between."""
-    gap = torch.linalg.vector_norm(found[:, :, None, :2] - boxes[:, :2], dim=-1)  # [B,K,G]
-    own = sample == torch.arange(found.shape[0], device=boxes.device)[:, None, None]
-    # A last object that is nowhere: there is always a nearest.
-    distance, nearest = F.pad(gap.masked_fill(~own, torch.inf), (0, 1), value=torch.inf).min(dim=-1)
-    shown = F.pad(labels, (0, 1), value=classes)[nearest]
-    return torch.where(distance < SHOWN_M, shown, torch.where(distance > ALONE_M, classes, -1))
-
-
-@torch.no_grad()
-def match_candidates(
-    found: Detections,
-    boxes: Tensor,  # [G,9], LiDAR frame
-    labels: Tensor,  # [G] int64
-    sample: Tensor,  # [G] int64
-) -> Matches:
-    """The object that each candidate is nearest to."""
-    batch, count = found.scores.shape
-    device = boxes.device
-    gap = torch.linalg.vector_norm(found.boxes[:, :, None, :2] - boxes[:, :2], dim=-1)  # [B,K,G]
-    own = (found.labels[..., None] == labels) & (sample == torch.arange(batch, device=device)[:, None, None])
-    # A last object that is nowhere: there is always a nearest.
-    distance, nearest = F.pad(gap.masked_fill(~own, torch.inf), (0, 1), value=torch.inf).min(dim=-1)
-    matched = (distance < MATCH_DISTANCES_M[-1]) & (found.scores > 0)
-    which = torch.where(matched, nearest, len(boxes))
-    # Candidates come by descending score.
-    rank = torch.arange(count, device=device).expand(batch, count)
-    first = torch.full((len(boxes) + 1,), count, device=device)
-    first = first.scatter_reduce(0, which.flatten(), rank.flatten(), "amin")
-    within = (distance[..., None] < distance.new_tensor(MATCH_DISTANCES_M)).float().mean(dim=-1)
-    objects = F.pad(boxes, (0, 0, 0, 1))[which]
-    return Matches(
-        within * (matched & (first[which] == rank)),
-        torch.where(matched[..., None], objects, found.boxes),
-        matched & (distance < PAIRING_M),
-    )

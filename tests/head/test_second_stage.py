@@ -9,18 +9,16 @@ from torch import Tensor
 
 from perception.geometry.grid import BEVGrid
 from perception.head.box_sampling import crop_images, image_rectangles, sample_images, sample_map, side_middles
+from perception.head.candidate_matching import MATCH_DISTANCES_M, match_candidates, shown_classes
 from perception.head.center_head import Detections
 from perception.head.crop_encoder import CropEncoder, crops_of
 from perception.head.second_stage import (
-    MATCH_DISTANCES_M,
     CameraEvidence,
     Corrections,
     SecondStage,
     corrected,
     corrected_boxes,
     correction_target,
-    match_candidates,
-    shown_classes,
 )
 
 GRID = BEVGrid((-16.0, 16.0), (-16.0, 16.0), (-5.0, 3.0), (1.0, 1.0, 8.0))
