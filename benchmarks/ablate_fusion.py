@@ -2,10 +2,10 @@
 
 configs/demo_fusion.py, demo_fusion_gated.py, demo_lidar.py and demo_camera.py with the same data, samples and seeds. Of
 a fused detector the same weights are also scored with one of the sensors off, and with both as the first stage finds
-boxes, before the second stage. Two more go on from "lidar" of their seed, which is trained first where it is not
-there, for --stage-epochs: "staged" with both sensors, as `make demo` does, and "longer" with the LiDAR alone, at a
-third of the learning rate. A run that is finished is kept in --work-dir. What the second stage brings is taken apart
-by benchmarks/ablate_second_stage.py.
+boxes, before the second stage. Three more go on from "lidar" of their seed, which is trained first where it is not
+there, for --stage-epochs: "staged" with both sensors, as `make demo` does, "unfrozen" so, but with the LiDAR branch
+learning too, and "longer" with the LiDAR alone, at a third of the learning rate. A run that is finished is kept in
+--work-dir. What the second stage brings is taken apart by benchmarks/ablate_second_stage.py.
 
 python tools/create_data.py synthetic --out data/synthetic        (or `make demo`, which makes it)
 python benchmarks/ablate_fusion.py [--data data/synthetic] [--epochs 7] [--seeds 0 1 2] [--only lidar longer staged]
@@ -20,10 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import seeds
-import torch
-from training import add_arguments, lidar_config
+from training import add_arguments, first_stage, lidar_config
 
-from perception.engine.checkpoints import read_checkpoint
 from perception.engine.demo import begun_from
 from perception.engine.run import SENSORS, evaluate, train
 
@@ -34,7 +32,9 @@ CONFIGS = {
     "camera": "demo_camera.py",
     "longer": "demo_lidar.py",
     "staged": "demo_fusion.py",
+    "unfrozen": "demo_fusion.py",
 }
+LATER = ("longer", "staged", "unfrozen")  # begin where "lidar" ended
 
 
 def run(name: str, seed: int, args: argparse.Namespace) -> dict[str, Any]:
@@ -44,11 +44,11 @@ def run(name: str, seed: int, args: argparse.Namespace) -> dict[str, Any]:
 
 
 def train_and_score(name: str, seed: int, args: argparse.Namespace, work_dir: Path) -> dict[str, Any]:
-    epochs = args.stage_epochs if name in ("longer", "staged") else args.epochs
+    epochs = args.stage_epochs if name in LATER else args.epochs
     lr = args.lr / 3 if name == "longer" else args.lr
     config = lidar_config(args.data, epochs, lr, CONFIGS[name], float32=False)
     config.randomness.seed = seed
-    if name in ("longer", "staged"):
+    if name in LATER:
         run("lidar", seed, args)
         begin = begun_from(args.work_dir / f"lidar_{seed}" / "latest.pth")
         config.model.part_checkpoints = begin["model.part_checkpoints"]
@@ -62,16 +62,6 @@ def train_and_score(name: str, seed: int, args: argparse.Namespace, work_dir: Pa
         scores["first_stage"] = first_stage(config, checkpoint, work_dir / "test")
     row = {"name": name, "seed": seed, **{key: round(100 * value["NDS"], 1) for key, value in scores.items()}}
     return row | {"AP": {key: round(100 * value, 1) for key, value in scores["fused"]["AP"].items()}}
-
-
-def first_stage(config: Any, checkpoint: Path, out_dir: Path) -> dict[str, Any]:
-    """Scores of the same weights without the second stage."""
-    config = copy.deepcopy(config)
-    config.model.network.second_stage = None
-    weights = read_checkpoint(checkpoint)["state_dict"]
-    plain = checkpoint.with_name("first_stage.pth")
-    torch.save({"state_dict": {k: v for k, v in weights.items() if not k.startswith("network.second_stage.")}}, plain)
-    return evaluate(config, plain, out_dir / "first_stage")["fused"]
 
 
 def main() -> None:

@@ -10,7 +10,10 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import torch
+
 import perception.detector  # noqa: F401  (mmdet3d imports on mmcv-lite after this)
+from perception.engine.checkpoints import read_checkpoint
 from perception.engine.run import evaluate, load_config, train
 from perception.engine.step import measure_step
 
@@ -74,6 +77,16 @@ def train_and_score(name: str, config: Any, work_dir: Path, resume: bool = False
         "device": measured["device"],
         "threads": measured["threads"],
     }
+
+
+def first_stage(config: Any, checkpoint: Path, out_dir: Path) -> dict[str, Any]:
+    """Scores of the same weights without the second stage."""
+    config = copy.deepcopy(config)
+    config.model.network.second_stage = None
+    weights = read_checkpoint(checkpoint)["state_dict"]
+    plain = checkpoint.with_name("first_stage.pth")
+    torch.save({"state_dict": {k: v for k, v in weights.items() if not k.startswith("network.second_stage.")}}, plain)
+    return evaluate(config, plain, out_dir / "first_stage")["fused"]
 
 
 def print_table(rows: list[dict[str, Any]]) -> None:
