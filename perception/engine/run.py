@@ -6,6 +6,7 @@ import itertools
 import os
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from mmengine.runner import Runner
 from perception.command_line import nearest
 from perception.engine.checkpoints import latest_checkpoint, load_weights
 from perception.engine.config_check import check_keys, check_options, check_variables
+from perception.engine.folder_lock import locked
 from perception.engine.options import parse_options
 from perception.evaluation.json_file import write_json
 
@@ -60,6 +62,8 @@ def train(config: Config, work_dir: str | Path, resume: bool = False, launcher: 
     """Train as the config says; the last checkpoint lies at work_dir/latest.pth. Returns its path.
 
     With `resume` a run that was interrupted goes on from its last checkpoint; one that had finished returns at once.
+
+    Raises BlockingIOError where another process trains in work_dir.
     """
     work_dir = Path(work_dir)
     config.work_dir, config.resume, config.launcher = str(work_dir), False, launcher
@@ -69,10 +73,11 @@ def train(config: Config, work_dir: str | Path, resume: bool = False, launcher: 
     _place_scores(config, work_dir)
     _place_processes(config, launcher)
     runner = _make_runner(config)
-    runner.train()
     latest = work_dir / "latest.pth"
-    if is_main_process():
-        _point(latest, Path((work_dir / "last_checkpoint").read_text().strip()).name)
+    with locked(work_dir) if is_main_process() else nullcontext():
+        runner.train()
+        if is_main_process():
+            _point(latest, Path((work_dir / "last_checkpoint").read_text().strip()).name)
     barrier()
     return latest
 
