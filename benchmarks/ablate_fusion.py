@@ -71,7 +71,9 @@ def main() -> None:
     seeds.add_arguments(parser, tuple(CONFIGS), ("lidar", "longer", "staged"))
     args = parser.parse_args()
     rows = seeds.every_row(lambda name, seed: run(name, seed, args), args)
-    seeds.print_table(rows, ("fused", "first_stage", "lidar_only", "camera_only"), "NDS")
+    for row in rows:
+        row["mAP"] = statistics.mean(row["AP"].values())
+    seeds.print_table(rows, ("fused", "mAP", "first_stage", "lidar_only", "camera_only"), "NDS, and mAP of fused")
     print("AP of the classes, means over seeds:")
     for label in rows[0]["AP"]:
         means = {n: statistics.mean(row["AP"][label] for row in rows if row["name"] == n) for n in args.only}

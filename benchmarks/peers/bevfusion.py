@@ -59,11 +59,12 @@ def run(name: str, args: argparse.Namespace) -> dict[str, Any]:
     config.model.part_checkpoints = {k: v for k, v in begin["model.part_checkpoints"].items() if network[k] is not None}
     config.model.frozen = begin["model.frozen"]
     row = train_and_score(name, config, args.work_dir, args.resume)
+    # It counts those of the stage with both sensors.
     row["samples"] += row["samples"] // args.stage_epochs * args.epochs
     row["lidar_alone"] = round(evaluate(copy.deepcopy(alone), checkpoint, lidar_dir / "test")["fused"]["NDS"], 4)
     if network.second_stage is not None:
-        plainly = first_stage(config, args.work_dir / name / "latest.pth", args.work_dir / name / "test")
-        row["first_stage"] = {key: round(plainly[key], 4) for key in ("NDS", "mAP")}
+        before = first_stage(config, args.work_dir / name / "latest.pth", args.work_dir / name / "test")
+        row["first_stage"] = {key: round(before[key], 4) for key in ("NDS", "mAP")}
     return row
 
 

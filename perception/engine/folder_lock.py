@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +13,7 @@ from pathlib import Path
 def locked(folder: str | Path) -> Iterator[None]:
     """Hold a folder, which is made where there is none, until the block or the process ends, however it ends.
 
-    Raises BlockingIOError where another process holds it.
+    Raises BlockingIOError where another process holds it. Warns where the file system has no locks, as some clusters'.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -25,4 +26,6 @@ def locked(folder: str | Path) -> Iterator[None]:
             raise BlockingIOError(
                 f"another process is training in {folder}: wait for it, or choose another --work-dir"
             ) from error
+        except OSError as error:
+            warnings.warn(f"nothing keeps a second training out of {folder}: {error.strerror}", stacklevel=3)
         yield

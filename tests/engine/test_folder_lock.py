@@ -1,5 +1,7 @@
 """A folder takes one training at a time, and is free again when a run is killed, whatever its workers do."""
 
+import errno
+import fcntl
 import os
 import signal
 import subprocess
@@ -47,4 +49,13 @@ def test_a_killed_holder_lets_go_while_its_worker_lives(holder: "subprocess.Pope
     os.kill(holder.pid, signal.SIGKILL)
     holder.wait()
     with locked(tmp_path / "run"):
+        pass
+
+
+def test_a_file_system_without_locks_is_warned_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "lockf", refuse)
+    with pytest.warns(UserWarning, match="nothing keeps a second training out of"), locked(tmp_path):
         pass
