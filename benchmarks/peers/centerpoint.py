@@ -2,8 +2,8 @@
 
 Theirs is the model of mmdet3d's centerpoint_pillar02_second_secfpn_nus.py, unchanged: pillars of 0.2 m, head at 0.8 m.
 Ours are configs/demo_lidar.py (SST) and configs/demo_lidar_spconv.py, head at 0.8 m too. All train their dense
-convolutions in bfloat16 (--float32: not) and everything before them and the losses in float32; scores and frame times
-are float32's.
+convolutions in bfloat16, where the processor has it (--float32: not), and everything before them and the losses in
+float32; scores and frame times are float32's.
 
 python tools/create_data.py synthetic --out data/synthetic        (or `make demo`, which makes it)
 python benchmarks/peers/centerpoint.py [--data data/synthetic] [--epochs 5] [--lr 0.003 --their-lr 0.001]
@@ -30,6 +30,8 @@ from mmengine.config import Config
 from torch import nn
 from torch.utils._pytree import tree_map
 
+from perception.engine.amp import has_fast_bfloat16
+
 OURS = {"sst": "demo_lidar.py", "spconv": "demo_lidar_spconv.py"}
 # mmdet3d's CenterHead takes its classes in the order of its tasks.
 THEIR_CLASSES = (
@@ -48,7 +50,7 @@ class InBfloat16(nn.Module):
 
     def forward(self, x: Any) -> Any:
         device = next(self.parameters()).device.type
-        with torch.autocast(device, torch.bfloat16, enabled=self.training):
+        with torch.autocast(device, torch.bfloat16, enabled=self.training and has_fast_bfloat16(device)):
             out = super().forward(x)
         return tree_map(torch.Tensor.float, out)
 

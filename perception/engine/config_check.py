@@ -57,10 +57,16 @@ def check_keys(config: Mapping[str, Any]) -> None:
 
 
 def check_options(config: Mapping[str, Any], keys: Iterable[str]) -> None:
-    """Raises ConfigError naming the first KEY of `--cfg-options` that leads nowhere in the config."""
+    """Raises ConfigError naming the first KEY of `--cfg-options` that leads nowhere in the config, or to a variable of
+    its file, which no change reaches any more."""
     for key in keys:
         node: Any = config
         parts = key.split(".")
+        if parts[0] in config and parts[0] not in _TOP:
+            raise ConfigError(
+                f"--cfg-options {key}: {parts[0]} is a variable that the config file has used already; change the "
+                "value that it went into"
+            )
         for depth, part in enumerate(parts):
             path = ".".join(parts[:depth])
             if isinstance(node, (list, tuple)):

@@ -21,6 +21,8 @@ CONFIGS = Path(__file__).resolve().parents[2] / "configs"
         ("train_dataloader.num_worker=1", "did you mean num_workers"),
         ("train_dataloader.batch_size.x=1", "train_dataloader.batch_size is no dictionary"),
         ("load_form=x.pth", "did you mean load_from"),
+        ("epochs=3", "epochs is a variable that the config file has used already"),
+        ("grid.cell_m=(0.4, 0.4, 8.0)", "grid is a variable"),
         ("epochs", "KEY=VALUE"),
     ],
 )
