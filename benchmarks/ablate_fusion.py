@@ -2,10 +2,11 @@
 
 configs/demo_fusion.py, demo_fusion_gated.py, demo_lidar.py and demo_camera.py with the same data, samples and seeds. Of
 a fused detector the same weights are also scored with one of the sensors off, and with both as the first stage finds
-boxes, before the second stage. Three more go on from "lidar" of their seed, which is trained first where it is not
+boxes, before the second stage. Four more go on from "lidar" of their seed, which is trained first where it is not
 there, for --stage-epochs: "staged" with both sensors, as `make demo` does, "unfrozen" so, but with the LiDAR branch
-learning too, and "longer" with the LiDAR alone, at a third of the learning rate. A run that is finished is kept in
---work-dir. What the second stage brings is taken apart by benchmarks/ablate_second_stage.py.
+learning too, "pretrained" as "staged", but from the camera branch of "camera", and "longer" with the LiDAR alone, at a
+third of the learning rate. A run that is finished is kept in --work-dir. What the second stage brings is taken apart by
+benchmarks/ablate_second_stage.py.
 
 python tools/create_data.py synthetic --out data/synthetic        (or `make demo`, which makes it)
 python benchmarks/ablate_fusion.py [--data data/synthetic] [--epochs 7] [--seeds 0 1 2] [--only lidar longer staged]
@@ -33,8 +34,9 @@ CONFIGS = {
     "longer": "demo_lidar.py",
     "staged": "demo_fusion.py",
     "unfrozen": "demo_fusion.py",
+    "pretrained": "demo_fusion.py",
 }
-LATER = ("longer", "staged", "unfrozen")  # begin where "lidar" ended
+LATER = ("longer", "staged", "unfrozen", "pretrained")  # begin where "lidar" ended
 
 
 def run(name: str, seed: int, args: argparse.Namespace) -> dict[str, Any]:
@@ -52,8 +54,11 @@ def train_and_score(name: str, seed: int, args: argparse.Namespace, work_dir: Pa
         run("lidar", seed, args)
         begin = begun_from(args.work_dir / f"lidar_{seed}" / "latest.pth")
         config.model.part_checkpoints = begin["model.part_checkpoints"]
-        if name == "staged":
+        if name in ("staged", "pretrained"):
             config.model.frozen = begin["model.frozen"]
+        if name == "pretrained":
+            run("camera", seed, args)
+            config.model.part_checkpoints["camera"] = str(args.work_dir / f"camera_{seed}" / "latest.pth")
     interrupted = args.resume and (work_dir / "last_checkpoint").is_file()
     checkpoint = train(copy.deepcopy(config), work_dir, resume=interrupted)
     sensors = tuple(SENSORS) if config.model.network.lidar and config.model.network.camera else ("fused",)

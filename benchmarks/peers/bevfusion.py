@@ -7,7 +7,7 @@ and image size are the demo's in both, and both learn in stages as `make demo` d
 sensors from where it ended. Needs spconv (extra [spconv]).
 
 python tools/create_data.py synthetic --out data/synthetic        (or `make demo`, which makes it)
-python benchmarks/peers/bevfusion.py [--data data/synthetic] [--epochs 7] [--stage-epochs 5]
+python benchmarks/peers/bevfusion.py [--data data/synthetic] [--epochs 7] [--stage-epochs 5] [--seed 0]
 """
 
 from __future__ import annotations
@@ -48,6 +48,7 @@ def run(name: str, args: argparse.Namespace) -> dict[str, Any]:
     """Train one of them in its stages, score and time it."""
     alone = lidar_config(args.data, args.epochs, args.lr, LIDAR[name], float32=False)
     config = lidar_config(args.data, args.stage_epochs, args.lr, "demo_fusion.py", float32=False)
+    alone.randomness.seed = config.randomness.seed = args.seed
     if name == "plain":
         make_plain(alone)
         make_plain(config)
@@ -72,6 +73,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add_arguments(parser, "work_dirs/peers_fused", epochs=7)
     parser.add_argument("--stage-epochs", type=int, default=5, help="with both sensors (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="another needs another --work-dir (default: %(default)s)")
     parser.add_argument("--only", nargs="+", choices=tuple(LIDAR), default=list(LIDAR), help="which to run")
     args = parser.parse_args()
     rows = []
