@@ -73,8 +73,9 @@ def small_config(dataroot: Path, batch_size: int) -> Config:
             "train_dataloader.batch_size": batch_size,
             "train_cfg.max_epochs": EPOCHS,
             "optim_wrapper.type": "mmengine.optim.OptimWrapper",
-            # Without batch norms a higher rate is chaos, which magnifies the last bits.
-            "optim_wrapper.optimizer.lr": 1e-3,
+            # Without batch norms a higher rate is chaos, which magnifies the last bits until another candidate comes to
+            # the second stage.
+            "optim_wrapper.optimizer.lr": 3e-4,
         },
     )
     config.param_scheduler = None

@@ -39,7 +39,7 @@ def test_the_loss_curves_are_the_same(out: Path) -> None:
     one, two = (json.loads((out / name / "losses.json").read_text()) for name in "12")
     assert len(one) == len(two) == 3
     assert {"loss_heatmap", "loss_box", "loss_depth", "loss_semantic"} <= one[0].keys()
-    assert one[-1]["loss"] < 0.99 * one[0]["loss"]  # it learns
+    assert one[-1]["loss"] < 0.995 * one[0]["loss"]  # it learns
     for step, (alone, together) in enumerate(zip(one, two, strict=True)):
         assert together == pytest.approx(alone, rel=1e-4, abs=1e-6), step
 
@@ -48,7 +48,7 @@ def test_the_weights_are_the_same(out: Path) -> None:
     one, two = (read_checkpoint(out / name / "latest.pth")["state_dict"] for name in "12")
     assert one.keys() == two.keys()
     for name, value in one.items():
-        # Muon computes in bfloat16, and the first steps, at a rate of 1e-3, are of one size however small the gradient.
+        # Muon computes in bfloat16, and the first steps, at a rate of 3e-4, are of one size however small the gradient.
         torch.testing.assert_close(two[name], value, rtol=1e-3, atol=3e-4, msg=name)
 
 

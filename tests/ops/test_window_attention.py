@@ -102,10 +102,14 @@ def compare(
     got, want = gradients(out, leaves, grad), gradients(expected, twins, grad.double().cpu())
     for value, true, leaf in zip(got, want, leaves, strict=True):
         assert value.dtype == leaf.dtype
+        # A temperature's gradient adds up, over all tokens, terms of about 1 / temperature^2 that nearly cancel.
+        noise = 0.0
+        if leaf is leaves[-1] and temperature is not None and len(order):
+            noise = torch.finfo(torch.float32).eps * len(order) ** 0.5 / float(temperature.min()) ** 2
         # Gradients that vanish, as where every window has one token, are roundings of terms of up to 1 / temperature.
         size = float(true.abs().max()) if true.numel() else 0.0
         torch.testing.assert_close(
-            value.double().cpu(), true, rtol=0, atol=4 * relative * (size if size > 1e-9 else 20)
+            value.double().cpu(), true, rtol=0, atol=4 * (relative * (size if size > 1e-9 else 20) + noise)
         )
 
 
